@@ -1,0 +1,5 @@
+.PHONY: all build
+BUILD := build/release
+all: build
+build:
+	@cmake --preset release >/dev/null && cmake --build --preset release

@@ -1,0 +1,123 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+namespace sotto {
+namespace {
+std::string Reason() { return std::strerror(errno); }
+}  // namespace
+
+File::File(File&& other) noexcept { *this = std::move(other); }
+
+File& File::operator=(File&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  std::swap(size_, other.size_);
+  std::swap(code_, other.code_);
+  std::swap(path_, other.path_);
+  return *this;
+}
+
+File::~File() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+Result<File> File::Open(const std::string& path, Code code) {
+  File f;
+  f.path_ = path;
+  f.code_ = code;
+  f.fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (f.fd_ < 0) return Error{code, fmt::format("cannot open {}: {}; check the path and its permissions", path, Reason())};
+  struct stat st {};
+  if (::fstat(f.fd_, &st) != 0) return Error{code, fmt::format("cannot examine {}: {}", path, Reason())};
+  if (!S_ISREG(st.st_mode)) return Error{code, fmt::format("{} is not a regular file; give the path of a file", path)};
+  f.size_ = static_cast<uint64_t>(st.st_size);
+  return f;
+}
+
+Status File::ReadAt(uint64_t offset, std::span<std::byte> out) const {
+  if (offset > size_ || out.size() > size_ - offset)
+    return Error{code_, fmt::format("{} ends at byte {} but bytes {} to {} are needed; the file is cut short, fetch it again",
+                                    path_, size_, offset, offset + out.size())};
+  while (!out.empty()) {
+    const ssize_t got = ::pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return Error{code_, fmt::format("cannot read {} at byte {}: {}", path_, offset, Reason())};
+    if (got == 0) return Error{code_, fmt::format("{} became shorter while it was read; fetch it again", path_)};
+    out = out.subspan(static_cast<size_t>(got));
+    offset += static_cast<uint64_t>(got);
+  }
+  return {};
+}
+
+bool FileExists(const std::string& path) {
+  struct stat st {};
+  return ::stat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode);
+}
+
+bool IsDirectory(const std::string& path) {
+  struct stat st {};
+  return ::stat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+Result<std::string> ReadSmallFile(const std::string& path, uint64_t max_bytes, Code code) {
+  const File f = TRY(File::Open(path, code));
+  if (f.size() > max_bytes)
+    return Error{code, fmt::format("{} has {} bytes, more than the {} allowed for such a file; it is not what it claims to be",
+                                   path, f.size(), max_bytes)};
+  std::string text(f.size(), '\0');
+  TRY(f.ReadAt(0, std::as_writable_bytes(std::span(text))));
+  return text;
+}
+
+AtomicFile::AtomicFile(AtomicFile&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  std::swap(path_, other.path_);
+  std::swap(partial_, other.partial_);
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(partial_.c_str());
+}
+
+Result<AtomicFile> AtomicFile::Create(const std::string& path) {
+  AtomicFile f;
+  f.path_ = path;
+  f.partial_ = path + ".partial";
+  f.fd_ = ::open(f.partial_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (f.fd_ < 0)
+    return Failed(fmt::format("cannot write {}: {}; check that its folder exists and is writable", path, Reason()));
+  return f;
+}
+
+Status AtomicFile::Write(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t put = ::write(fd_, bytes.data(), bytes.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return Failed(fmt::format("cannot write {}: {}; nothing was left behind", path_, Reason()));
+    bytes.remove_prefix(static_cast<size_t>(put));
+  }
+  return {};
+}
+
+Status AtomicFile::Commit() {
+  const bool synced = ::fsync(fd_) == 0 || errno == EINVAL;  // EINVAL: the file system cannot sync
+  const bool closed = ::close(fd_) == 0;
+  fd_ = -1;
+  if (!synced || !closed || std::rename(partial_.c_str(), path_.c_str()) != 0) {
+    const std::string reason = Reason();
+    ::unlink(partial_.c_str());
+    return Failed(fmt::format("cannot finish {}: {}; nothing was left behind", path_, reason));
+  }
+  return {};
+}
+
+}  // namespace sotto
