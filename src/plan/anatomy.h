@@ -1,0 +1,113 @@
+// Anatomy: the one description of a model. A tensor, cache or buffer is a C++ member whose constructor registers a Slot (name,
+// role, type, shape, lifetime) here. The planner sums the slots, the loader fills them, the engine runs on them: three
+// readings of one list, so they cannot drift.
+//
+//   struct Mlp {
+//     Scope at; const Config& c;
+//     Matrix fc1{at, "fc1.weight", c.ffn, c.d_model};
+//     Vector fc1_bias{at, "fc1.bias", c.ffn};
+//   };
+#pragma once
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+#include "plan/dtype.h"
+
+namespace sotto {
+
+// Reports group by role. kTable: tokenizer and other parsed files; kAudio: samples, mel, resampler.
+enum class Role : uint8_t { kWeight, kKv, kActivation, kAudio, kStaging, kTable };
+std::string_view NameOf(Role role);
+
+// The part of a model that a slot belongs to: the rows of `parameters` in a plan.
+enum class Component : uint8_t { kEncoder, kDecoder, kCrossAttention, kEmbedding, kProjector, kLmHead, kEngine };
+std::string_view NameOf(Component component);
+inline constexpr int kComponents = 7;
+
+// A set of phases in which a slot is live. Slots that are never live together may share addresses.
+using Phases = uint8_t;
+inline constexpr Phases kLoad = 1, kEncode = 2, kGenerate = 4;
+inline constexpr Phases kRunning = kEncode | kGenerate, kAlways = kLoad | kRunning;
+inline constexpr int kPhaseCount = 3;
+std::string_view PhaseName(int index);  // load, encode, generate
+
+// How a weight may be kept. kMatrix: [out, in], any precision, in panels. kVector: fp32 (norms and biases: little memory, much
+// harm). kRows: read row by row (positions), fp32 or fp16. kPlain: not a weight.
+enum class Form : uint8_t { kPlain, kMatrix, kVector, kRows };
+
+// How the tensor of the file becomes the slot. kConv: [out, in, taps] is kept as [out, taps, in].
+enum class Source : uint8_t { kCopy, kConv };
+
+struct Slot {
+  std::string name;  // a weight's name in the checkpoint (Hugging Face's), else our own
+  Role role = Role::kWeight;
+  Component component = Component::kEngine;
+  DType dtype = DType::kF32;             // of caches, buffers, tables; a weight's is the recipe's choice
+  std::array<int64_t, 3> shape{1, 1, 1};  // outermost first, padded with 1
+  int dims = 1;
+  Phases live = kAlways;
+  Form form = Form::kPlain;
+  Source source = Source::kCopy;
+  int layer = -1;
+
+  uint64_t Elements() const;  // saturates
+};
+
+class Anatomy {
+ public:
+  uint32_t Add(Slot slot);
+  std::span<const Slot> slots() const { return slots_; }
+  const Slot& at(uint32_t id) const { return slots_[id]; }
+  uint64_t Parameters() const;
+  uint64_t Parameters(Component component) const;
+
+ private:
+  std::vector<Slot> slots_;
+};
+
+// Where in a model a member stands: carries the name's prefix, the component, the layer and the lifetime down.
+struct Scope {
+  Anatomy* into = nullptr;
+  std::string prefix;
+  Component component = Component::kEngine;
+  Phases live = kAlways;
+  int layer = -1;
+
+  Scope operator/(std::string_view name) const;  // "a." / "b" is "a.b."
+  Scope As(Component c) const;
+  Scope During(Phases p) const;
+  Scope Layer(int i) const;
+};
+
+struct Member {
+  uint32_t id = 0;
+};
+struct Matrix : Member {  // y = W x, W [out, in]
+  Matrix(const Scope& at, std::string_view name, int64_t out, int64_t in);
+};
+struct ConvMatrix : Member {  // file [out, in, taps], kept as [out, taps * in]: a linear over a window of `taps` frames
+  ConvMatrix(const Scope& at, std::string_view name, int64_t out, int64_t in, int64_t taps);
+};
+struct Vector : Member {
+  Vector(const Scope& at, std::string_view name, int64_t n);
+};
+struct RowTable : Member {
+  RowTable(const Scope& at, std::string_view name, int64_t rows, int64_t cols);
+};
+struct Buffer : Member {  // [rows, cols] of activations
+  Buffer(const Scope& at, std::string_view name, int64_t rows, int64_t cols, DType dtype = DType::kF32,
+         Role role = Role::kActivation);
+};
+struct Cache : Member {  // [planes, rows, cols] of keys or values
+  Cache(const Scope& at, std::string_view name, int64_t planes, int64_t rows, int64_t cols, DType dtype);
+};
+struct Table : Member {  // bytes of a known count
+  Table(const Scope& at, std::string_view name, uint64_t bytes, Role role = Role::kTable);
+};
+
+}  // namespace sotto

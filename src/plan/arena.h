@@ -1,0 +1,56 @@
+// Arena: one block of exactly plan.arena bytes (rounded up to a page), mapped and touched at once, so that what was planned is
+// taken, and memory that the system promised but cannot give is found out here and not at token 100.
+#pragma once
+#include <cstddef>
+#include <span>
+
+#include "plan/memory_plan.h"
+#include "plan/view.h"
+
+namespace sotto {
+
+class Arena {
+ public:
+  Arena() = default;
+  Arena(Arena&& other) noexcept { *this = std::move(other); }
+  Arena& operator=(Arena&& other) noexcept;
+  ~Arena();
+
+  // kOverBudget when the system does not give the memory (RLIMIT_DATA, a full machine).
+  static Result<Arena> Map(Bytes bytes);
+
+  std::byte* base() const { return base_; }
+  Bytes size() const { return size_; }
+
+ private:
+  std::byte* base_ = nullptr;
+  Bytes size_;
+};
+
+// A model's members as memory, in one phase: a member that is not live in it is a bug and a failed CHECK.
+class Run {
+ public:
+  Run(const Anatomy& anatomy, const MemoryPlan& plan, const Arena& arena, Phases phase)
+      : anatomy_(&anatomy), plan_(&plan), base_(arena.base()), phase_(phase) {}
+
+  WeightView operator[](const Matrix& m) const;
+  WeightView operator[](const ConvMatrix& m) const;
+  View operator[](const Vector& m) const;   // [1, n]
+  View operator[](const RowTable& m) const;     // [rows, cols], fp32 or fp16
+  View operator[](const Buffer& m) const;   // [rows, cols]
+  View operator[](const Cache& m) const;    // [planes * rows, cols]
+  std::span<std::byte> operator[](const Table& m) const;
+  Run In(Phases phase) const;
+
+  const Slot& slot(const Member& m) const { return anatomy_->at(m.id); }
+  const Stored& stored(const Member& m) const { return plan_->recipe[m.id]; }
+  std::byte* At(uint32_t id) const;  // CHECKs the phase
+
+ private:
+  const Anatomy* anatomy_;
+  const MemoryPlan* plan_;
+  std::byte* base_;
+  Phases phase_;
+};
+
+}  // namespace sotto
