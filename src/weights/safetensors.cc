@@ -15,8 +15,9 @@ constexpr const char* kSingle = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
 constexpr size_t kMaxFileName = 255;
 
-// 64 bits stand for a name, so that the checks need no table of names: equal names always meet. Different names meet once
-// in 2^33 models of 65,536 tensors, and then a good file is refused; a bad one is never let through as having no duplicate.
+// 64 bits stand for a name, so that the checks need no table of names: equal names always meet. Different names meet
+// once in 2^33 models of 65,536 tensors, and then a good file is refused; a bad one is never let through as having no
+// duplicate.
 uint64_t HashName(std::string_view name) {
   uint64_t h = 0xcbf29ce484222325;  // FNV-1a, then the finalizer of MurmurHash3
   for (const char c : name) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001b3;
@@ -62,14 +63,14 @@ Status VerifyLayout(const File& file, const HeaderRange& range, std::vector<Exte
   uint64_t at = range.data_begin;
   for (const Extent& e : extents) {
     if (e.begin != at)
-      return BadModel(fmt::format("{} has {} between its tensors at byte {}, before \"{}\"; the file is damaged, fetch it again",
-                                  file.path(), e.begin > at ? "a hole" : "an overlap", std::min(at, e.begin),
-                                  NameIn(file, range, e.name)));
+      return BadModel(fmt::format(
+          "{} has {} between its tensors at byte {}, before \"{}\"; the file is damaged, fetch it again", file.path(),
+          e.begin > at ? "a hole" : "an overlap", std::min(at, e.begin), NameIn(file, range, e.name)));
     at = e.end;
   }
   if (at != file.size())
-    return BadModel(fmt::format("{} has {} bytes after its last tensor; the file is damaged, fetch it again", file.path(),
-                                file.size() - at));
+    return BadModel(fmt::format("{} has {} bytes after its last tensor; the file is damaged, fetch it again",
+                                file.path(), file.size() - at));
   std::sort(extents.begin(), extents.end(), [](const Extent& a, const Extent& b) { return a.name < b.name; });
   for (size_t i = 1; i < extents.size(); ++i)
     if (extents[i - 1].name == extents[i].name)
@@ -84,8 +85,8 @@ Status VerifyShard(const File& index, const File& shard, const HeaderRange& rang
   size_t m = 0, h = 0;
   while (m < mapped.size() || h < held.size()) {
     if (h == held.size() || (m < mapped.size() && mapped[m].name < held[h].name))
-      return BadModel(fmt::format("{} maps tensor \"{}\" to {}, which does not hold it; fetch both files again", index.path(),
-                                  NameIn(index, mapped[m].name), shard.path()));
+      return BadModel(fmt::format("{} maps tensor \"{}\" to {}, which does not hold it; fetch both files again",
+                                  index.path(), NameIn(index, mapped[m].name), shard.path()));
     if (m == mapped.size() || held[h].name < mapped[m].name)
       return BadModel(fmt::format("{} holds tensor \"{}\", which {} does not place there; fetch both files again",
                                   shard.path(), NameIn(shard, range, held[h].name), index.path()));
@@ -99,19 +100,21 @@ Status CheckShardName(const File& index, std::string_view name) {
   const bool plain = !name.empty() && name.size() <= kMaxFileName && name != "." && name != ".." &&
                      name.find_first_of(std::string_view("/\\\0", 3)) == name.npos;
   if (plain) return {};
-  return BadModel(fmt::format("{} names the shard \"{}\", which is not a plain file name; do not use this model", index.path(),
-                              name.substr(0, 80)));
+  return BadModel(fmt::format("{} names the shard \"{}\", which is not a plain file name; do not use this model",
+                              index.path(), name.substr(0, 80)));
 }
 
 Error NoWeights(const std::string& dir) {
   for (const char* pickle : {"pytorch_model.bin", "pytorch_model.bin.index.json"})
     if (FileExists(dir + "/" + pickle))
-      return BadModel(fmt::format(
-          "{} has its weights as {}, a pickle, which sotto does not open because a pickle can run code; convert it with "
-          "transformers: python3 -c \"from transformers import AutoModel as M; "
-          "M.from_pretrained('{}').save_pretrained('OUT')\", and copy the other files beside it",
-          dir, pickle, dir));
-  return BadModel(fmt::format("{} has neither {} nor {}; fetch the weights with `sotto pull owner/name`", dir, kSingle, kIndex));
+      return BadModel(
+          fmt::format("{} has its weights as {}, a pickle, which sotto does not open because a pickle can run code; "
+                      "convert it with "
+                      "transformers: python3 -c \"from transformers import AutoModel as M; "
+                      "M.from_pretrained('{}').save_pretrained('OUT')\", and copy the other files beside it",
+                      dir, pickle, dir));
+  return BadModel(
+      fmt::format("{} has neither {} nor {}; fetch the weights with `sotto pull owner/name`", dir, kSingle, kIndex));
 }
 
 struct Shards {
@@ -171,7 +174,8 @@ Result<ModelFiles> ModelFiles::Open(const std::string& dir) {
     extents.clear();
     TRY(ReadHeader(file, range, model.count(), [&](const TensorHeader& t) -> Status {
       if (extents.size() == kMaxTensorsInFile)
-        return BadModel(fmt::format("{} holds more than {} tensors; split it into shards", file.path(), kMaxTensorsInFile));
+        return BadModel(
+            fmt::format("{} holds more than {} tensors; split it into shards", file.path(), kMaxTensorsInFile));
       extents.push_back({t.offset, t.offset + t.bytes, HashName(t.name)});
       return {};
     }));
@@ -200,8 +204,9 @@ Status ModelFiles::ForEachTensor(FunctionRef<Status(const TensorHeader&)> visit)
 
 Result<DType> ModelFiles::TypeOf(const TensorHeader& tensor) const {
   if (tensor.dtype) return *tensor.dtype;
-  return BadModel(fmt::format("tensor \"{}\" in {} has type {}, which sotto does not read; convert the model to BF16 or F16",
-                              tensor.name, file(tensor.file).path(), tensor.type));
+  return BadModel(
+      fmt::format("tensor \"{}\" in {} has type {}, which sotto does not read; convert the model to BF16 or F16",
+                  tensor.name, file(tensor.file).path(), tensor.type));
 }
 
 }  // namespace sotto

@@ -13,8 +13,8 @@ namespace sotto {
 namespace {
 
 constexpr uint64_t kLengthBytes = 8;
-constexpr int kHeaderDepth = 4;      // {name: {shape: [...]}} is 3
-constexpr int kIndexDepth = 16;      // metadata of the index may hold anything
+constexpr int kHeaderDepth = 4;  // {name: {shape: [...]}} is 3
+constexpr int kIndexDepth = 16;  // metadata of the index may hold anything
 constexpr uint64_t kMaxIndexBytes = 64 * kMiB;
 
 // The types of the format (safetensors/src/tensor.rs, Dtype) and their bits an element.
@@ -23,13 +23,28 @@ struct FileType {
   uint64_t bits;
   std::optional<DType> dtype;
 };
-constexpr FileType kFileTypes[] = {
-    {"F32", 32, DType::kF32}, {"F16", 16, DType::kF16}, {"BF16", 16, DType::kBF16}, {"I8", 8, DType::kI8},
-    {"U8", 8, DType::kU8},    {"I32", 32, DType::kI32}, {"I64", 64, DType::kI64},   {"F64", 64, DType::kF64},
-    {"BOOL", 8, {}},          {"I16", 16, {}},          {"U16", 16, {}},            {"U32", 32, {}},
-    {"U64", 64, {}},          {"C64", 64, {}},          {"F8_E5M2", 8, {}},         {"F8_E4M3", 8, {}},
-    {"F8_E8M0", 8, {}},       {"F6_E2M3", 6, {}},       {"F6_E3M2", 6, {}},         {"F4", 4, {}},
-    {"F8_E4M3FNUZ", 8, {}},   {"F8_E5M2FNUZ", 8, {}}};
+constexpr FileType kFileTypes[] = {{"F32", 32, DType::kF32},
+                                   {"F16", 16, DType::kF16},
+                                   {"BF16", 16, DType::kBF16},
+                                   {"I8", 8, DType::kI8},
+                                   {"U8", 8, DType::kU8},
+                                   {"I32", 32, DType::kI32},
+                                   {"I64", 64, DType::kI64},
+                                   {"F64", 64, DType::kF64},
+                                   {"BOOL", 8, {}},
+                                   {"I16", 16, {}},
+                                   {"U16", 16, {}},
+                                   {"U32", 32, {}},
+                                   {"U64", 64, {}},
+                                   {"C64", 64, {}},
+                                   {"F8_E5M2", 8, {}},
+                                   {"F8_E4M3", 8, {}},
+                                   {"F8_E8M0", 8, {}},
+                                   {"F6_E2M3", 6, {}},
+                                   {"F6_E3M2", 6, {}},
+                                   {"F4", 4, {}},
+                                   {"F8_E4M3FNUZ", 8, {}},
+                                   {"F8_E5M2FNUZ", 8, {}}};
 
 const FileType* FindType(std::string_view name) {
   for (const FileType& type : kFileTypes)
@@ -41,26 +56,36 @@ const FileType* FindType(std::string_view name) {
 class HeaderReader : public SaxHandler {
  public:
   HeaderReader(const File& file, const HeaderRange& range, int index, FunctionRef<Status(const TensorHeader&)> visit)
-      : file_(file), data_begin_(range.data_begin), data_bytes_(file.size() - range.data_begin), index_(index),
+      : file_(file),
+        data_begin_(range.data_begin),
+        data_bytes_(file.size() - range.data_begin),
+        index_(index),
         visit_(visit) {}
 
   Status StartObject() override {
     switch (place_) {
-      case Place::kStart: return place_ = Place::kNames, Status();
-      case Place::kMetadataValue: return place_ = Place::kMetadata, Status();
+      case Place::kStart:
+        return place_ = Place::kNames, Status();
+      case Place::kMetadataValue:
+        return place_ = Place::kMetadata, Status();
       case Place::kTensorValue:
         seen_ = 0;
         return place_ = Place::kTensor, Status();
-      default: return Unexpected("an object");
+      default:
+        return Unexpected("an object");
     }
   }
 
   Status EndObject() override {
     switch (place_) {
-      case Place::kNames: return place_ = Place::kEnd, Status();
-      case Place::kMetadata: return place_ = Place::kNames, Status();
-      case Place::kTensor: return place_ = Place::kNames, Finish();
-      default: return Unexpected("the end of an object");
+      case Place::kNames:
+        return place_ = Place::kEnd, Status();
+      case Place::kMetadata:
+        return place_ = Place::kNames, Status();
+      case Place::kTensor:
+        return place_ = Place::kNames, Finish();
+      default:
+        return Unexpected("the end of an object");
     }
   }
 
@@ -107,8 +132,10 @@ class HeaderReader : public SaxHandler {
 
   Status Unsigned(uint64_t value) override {
     if (place_ == Place::kShape) {
-      if (rank_ == kMaxTensorRank) return Bad(fmt::format("gives tensor \"{}\" more than {} dimensions", name_, kMaxTensorRank));
-      if (value > static_cast<uint64_t>(INT64_MAX)) return Bad(fmt::format("gives tensor \"{}\" a dimension of {}", name_, value));
+      if (rank_ == kMaxTensorRank)
+        return Bad(fmt::format("gives tensor \"{}\" more than {} dimensions", name_, kMaxTensorRank));
+      if (value > static_cast<uint64_t>(INT64_MAX))
+        return Bad(fmt::format("gives tensor \"{}\" a dimension of {}", name_, value));
       shape_[static_cast<size_t>(rank_++)] = static_cast<int64_t>(value);
       return {};
     }
@@ -119,13 +146,27 @@ class HeaderReader : public SaxHandler {
   }
 
   Status Negative(int64_t value) override { return Unexpected(fmt::format("the negative number {}", value)); }
-  Status Float(double value) override { return Unexpected(fmt::format("the number {}, not a whole one that fits,", value)); }
+  Status Float(double value) override {
+    return Unexpected(fmt::format("the number {}, not a whole one that fits,", value));
+  }
   Status Bool(bool) override { return Unexpected("a boolean"); }
   Status Null() override { return Unexpected("null"); }
 
  private:
-  enum class Place { kStart, kNames, kMetadataValue, kMetadata, kTensorValue, kTensor, kType, kShapeValue, kShape,
-                     kOffsetsValue, kOffsets, kEnd };
+  enum class Place {
+    kStart,
+    kNames,
+    kMetadataValue,
+    kMetadata,
+    kTensorValue,
+    kTensor,
+    kType,
+    kShapeValue,
+    kShape,
+    kOffsetsValue,
+    kOffsets,
+    kEnd
+  };
   static constexpr unsigned kHasType = 1, kHasShape = 2, kHasOffsets = 4;
 
   Error Bad(const std::string& what) const {
@@ -133,7 +174,8 @@ class HeaderReader : public SaxHandler {
                                 file_.path(), what));
   }
   Error Unexpected(std::string_view what) const {
-    return Bad(fmt::format("has {} where none belongs, {} \"{}\"", what, name_.empty() ? "at the start," : "at", name_));
+    return Bad(
+        fmt::format("has {} where none belongs, {} \"{}\"", what, name_.empty() ? "at the start," : "at", name_));
   }
 
   // The tensor is complete: compares its numbers with each other and with the file, then hands it out.
@@ -150,8 +192,8 @@ class HeaderReader : public SaxHandler {
         if (__builtin_mul_overflow(bits, static_cast<uint64_t>(shape_[static_cast<size_t>(i)]), &bits))
           return Bad(fmt::format("gives tensor \"{}\" a shape whose size passes 64 bits", name_));
       if (bits % 8 != 0 || bits / 8 != end - begin)
-        return Bad(fmt::format("gives tensor \"{}\" {} bytes, but its shape and type {} need {}", name_, end - begin, type_,
-                               bits / 8));
+        return Bad(fmt::format("gives tensor \"{}\" {} bytes, but its shape and type {} need {}", name_, end - begin,
+                               type_, bits / 8));
     }
     TensorHeader tensor;
     tensor.name = name_;
@@ -180,7 +222,8 @@ class HeaderReader : public SaxHandler {
 // {"metadata": anything, "weight_map": {"tensor": "shard"}}
 class IndexReader : public SaxHandler {
  public:
-  IndexReader(const File& file, FunctionRef<Status(std::string_view, std::string_view)> visit) : file_(file), visit_(visit) {}
+  IndexReader(const File& file, FunctionRef<Status(std::string_view, std::string_view)> visit)
+      : file_(file), visit_(visit) {}
 
   Status StartObject() override { return Open(/*object=*/true); }
   Status StartArray() override { return Open(/*object=*/false); }
@@ -240,22 +283,26 @@ class IndexReader : public SaxHandler {
 
 Result<HeaderRange> ReadHeaderRange(const File& file) {
   if (file.size() <= kLengthBytes)
-    return BadModel(fmt::format("{} has {} bytes, too few for a safetensors file; fetch it again", file.path(), file.size()));
+    return BadModel(
+        fmt::format("{} has {} bytes, too few for a safetensors file; fetch it again", file.path(), file.size()));
   std::array<unsigned char, kLengthBytes> raw;
   TRY(file.ReadAt(0, std::as_writable_bytes(std::span(raw))));
   uint64_t length = 0;
   for (size_t i = kLengthBytes; i-- > 0;) length = length << 8 | raw[i];  // little-endian
   if (length > kMaxHeaderBytes)
-    return BadModel(fmt::format("the header of {} claims {} bytes, more than the {} allowed; it is not a safetensors file",
-                                file.path(), length, kMaxHeaderBytes));
+    return BadModel(
+        fmt::format("the header of {} claims {} bytes, more than the {} allowed; it is not a safetensors file",
+                    file.path(), length, kMaxHeaderBytes));
   if (length > file.size() - kLengthBytes)
-    return BadModel(fmt::format("the header of {} claims {} bytes but only {} follow; the file is cut short, fetch it again",
-                                file.path(), length, file.size() - kLengthBytes));
+    return BadModel(
+        fmt::format("the header of {} claims {} bytes but only {} follow; the file is cut short, fetch it again",
+                    file.path(), length, file.size() - kLengthBytes));
   HeaderRange range{kLengthBytes, kLengthBytes + length, kLengthBytes + length};
   char first = 0;
   if (length > 0) TRY(file.ReadAt(kLengthBytes, std::as_writable_bytes(std::span(&first, 1))));
   if (first != '{')
-    return BadModel(fmt::format("the header of {} does not start with '{{'; it is not a safetensors file", file.path()));
+    return BadModel(
+        fmt::format("the header of {} does not start with '{{'; it is not a safetensors file", file.path()));
   // Writers pad the object with spaces so that the tensors start aligned; a padding of any length costs no memory here.
   std::array<char, 4096> tail;
   while (range.json_end > range.json_begin) {
@@ -269,7 +316,8 @@ Result<HeaderRange> ReadHeaderRange(const File& file) {
   return range;
 }
 
-Status ReadHeader(const File& file, const HeaderRange& range, int index, FunctionRef<Status(const TensorHeader&)> visit) {
+Status ReadHeader(const File& file, const HeaderRange& range, int index,
+                  FunctionRef<Status(const TensorHeader&)> visit) {
   HeaderReader reader(file, range, index, visit);
   const SaxLimits limits{kMaxHeaderBytes, kMaxHeaderToken, kHeaderDepth};
   return SaxParse(file, range.json_begin, range.json_end, reader, Code::kBadModel, limits);

@@ -21,9 +21,11 @@ struct HeaderRange {
 // Reads the length and the first byte. Errors: shorter than 8 bytes, over kMaxHeaderBytes, past the end, not an object.
 Result<HeaderRange> ReadHeaderRange(const File& file);
 
-// Calls `visit` for each tensor, whose own numbers have been checked: type and shape against the bytes, the bytes against
-// the file. What needs all tensors at once (holes, overlaps, duplicates) is the caller's. `index` becomes TensorHeader::file.
-Status ReadHeader(const File& file, const HeaderRange& range, int index, FunctionRef<Status(const TensorHeader&)> visit);
+// Calls `visit` for each tensor, whose own numbers have been checked: type and shape against the bytes, the bytes
+// against the file. What needs all tensors at once (holes, overlaps, duplicates) is the caller's. `index` becomes
+// TensorHeader::file.
+Status ReadHeader(const File& file, const HeaderRange& range, int index,
+                  FunctionRef<Status(const TensorHeader&)> visit);
 
 // Calls `visit` for each entry of "weight_map" in a model.safetensors.index.json; everything else in it is skipped.
 Status ReadShardIndex(const File& file, FunctionRef<Status(std::string_view tensor, std::string_view shard)> visit);

@@ -34,7 +34,8 @@ std::string Image(const std::string& json, uint64_t data_bytes) {
   return Little(json.size()) + json + std::string(data_bytes, 'x');
 }
 
-std::string Entry(const std::string& name, const std::string& type, const std::string& shape, uint64_t begin, uint64_t end) {
+std::string Entry(const std::string& name, const std::string& type, const std::string& shape, uint64_t begin,
+                  uint64_t end) {
   return fmt::format(R"("{}":{{"dtype":"{}","shape":{},"data_offsets":[{},{}]}})", name, type, shape, begin, end);
 }
 
@@ -65,34 +66,39 @@ class Safetensors : public testing::Test {
   }
   void WriteShards(const std::string& index) const {
     Write("a.safetensors", Image("{" + Entry("one", "F32", "[2]", 0, 8) + "}", 8));
-    Write("b.safetensors", Image("{" + Entry("two", "F32", "[1]", 0, 4) + "," + Entry("three", "I8", "[3]", 4, 7) + "}", 7));
+    Write("b.safetensors",
+          Image("{" + Entry("two", "F32", "[1]", 0, 4) + "," + Entry("three", "I8", "[3]", 4, 7) + "}", 7));
     Write("model.safetensors.index.json", index);
   }
   std::string dir_;
 };
 
 TEST_F(Safetensors, ListsTheTensorsOfAFile) {
-  Write("model.safetensors", Image("{\"__metadata__\":{\"format\":\"pt\"}," + Entry("w", "BF16", "[2,3]", 4, 16) + "," +
-                                       Entry("scalar", "F32", "[]", 0, 4) + "," + Entry("none", "F16", "[0,5]", 16, 16) + "," +
-                                       Entry("odd", "F8_E4M3", "[2]", 16, 18) + "," + Entry("new", "Q7", "[9]", 18, 20) + "}   ",
-                                   20));
+  Write("model.safetensors",
+        Image("{\"__metadata__\":{\"format\":\"pt\"}," + Entry("w", "BF16", "[2,3]", 4, 16) + "," +
+                  Entry("scalar", "F32", "[]", 0, 4) + "," + Entry("none", "F16", "[0,5]", 16, 16) + "," +
+                  Entry("odd", "F8_E4M3", "[2]", 16, 18) + "," + Entry("new", "Q7", "[9]", 18, 20) + "}   ",
+              20));
   const ModelFiles files = ModelFiles::Open(dir_).value();
   EXPECT_EQ(files.count(), 1);
   EXPECT_EQ(files.tensors(), 5u);
   EXPECT_EQ(files.total_bytes(), files.file(0).size());
   EXPECT_EQ(files.total_bytes(), files.header_bytes() + 20);
   std::vector<std::string> seen;
-  ASSERT_TRUE(files.ForEachTensor([&](const TensorHeader& t) -> Status {
-    seen.push_back(fmt::format("{} {} {} {}+{}", t.name, t.type, t.shape.size(), t.offset - files.header_bytes(), t.bytes));
-    if (t.name == "w") {
-      EXPECT_EQ(files.TypeOf(t).value(), DType::kBF16);
-      EXPECT_THAT(t.shape, testing::ElementsAre(2, 3));
-    }
-    if (t.name == "odd") {
-      EXPECT_THAT(files.TypeOf(t).error().message, HasSubstr("\"odd\""));
-    }
-    return {};
-  }).ok());
+  ASSERT_TRUE(files
+                  .ForEachTensor([&](const TensorHeader& t) -> Status {
+                    seen.push_back(fmt::format("{} {} {} {}+{}", t.name, t.type, t.shape.size(),
+                                               t.offset - files.header_bytes(), t.bytes));
+                    if (t.name == "w") {
+                      EXPECT_EQ(files.TypeOf(t).value(), DType::kBF16);
+                      EXPECT_THAT(t.shape, testing::ElementsAre(2, 3));
+                    }
+                    if (t.name == "odd") {
+                      EXPECT_THAT(files.TypeOf(t).error().message, HasSubstr("\"odd\""));
+                    }
+                    return {};
+                  })
+                  .ok());
   EXPECT_THAT(seen, testing::ElementsAre("w BF16 2 4+12", "scalar F32 0 0+4", "none F16 2 16+0", "odd F8_E4M3 1 16+2",
                                          "new Q7 1 18+2"));
 }
@@ -110,10 +116,14 @@ TEST_F(Safetensors, RefusesHostileFiles) {
   const std::string ok = Entry("a", "F32", "[2]", 0, 8);
   std::string deep = R"({"a":{"dtype":"F32","shape":)" + std::string(5000, '[');
   std::string crowd = "{";
-  for (uint64_t i = 0; i <= kMaxTensorsInFile; ++i) crowd += (i ? "," : "") + Entry(fmt::format("t{}", i), "I8", "[0]", 0, 0);
+  for (uint64_t i = 0; i <= kMaxTensorsInFile; ++i)
+    crowd += (i ? "," : "") + Entry(fmt::format("t{}", i), "I8", "[0]", 0, 0);
   std::string ranks = "[1";
   for (int i = 0; i < kMaxTensorRank; ++i) ranks += ",1";
-  const struct { const char* attack; std::string image, says; } corpus[] = {
+  const struct {
+    const char* attack;
+    std::string image, says;
+  } corpus[] = {
       {"empty_file", "", "too few"},
       {"length_only", Little(0), "too few"},
       {"length_zero", Little(0) + "x", "does not start with"},
@@ -134,20 +144,26 @@ TEST_F(Safetensors, RefusesHostileFiles) {
       {"nested_objects", Image(R"({"a":{"dtype":{"b":{"c":{}}}}})", 0), "an object where none belongs"},
       {"65537_tensors", Image(crowd + "}", 0), "more than 65536 tensors"},
       {"17_dimensions", Image("{" + Entry("a", "I8", ranks + "]", 0, 1) + "}", 1), "more than 16 dimensions"},
-      {"giant_name", Image("{" + Entry(std::string(30'000, 'n'), "F32", "[2]", 0, 8) + "}", 8), "more than 24576 bytes"},
-      {"giant_number", Image("{" + Entry("a", "F32", "[" + std::string(30'000, '1') + "]", 0, 8) + "}", 8), "more than 24576"},
+      {"giant_name", Image("{" + Entry(std::string(30'000, 'n'), "F32", "[2]", 0, 8) + "}", 8),
+       "more than 24576 bytes"},
+      {"giant_number", Image("{" + Entry("a", "F32", "[" + std::string(30'000, '1') + "]", 0, 8) + "}", 8),
+       "more than 24576"},
       {"name_twice", Image("{" + ok + "," + Entry("a", "F32", "[1]", 8, 12) + "}", 12), "\"a\" twice"},
-      {"empty_tensor_twice", Image("{" + Entry("e", "F32", "[0]", 0, 0) + "," + Entry("e", "F32", "[0]", 0, 0) + "}", 0),
-       "\"e\" twice"},
+      {"empty_tensor_twice",
+       Image("{" + Entry("e", "F32", "[0]", 0, 0) + "," + Entry("e", "F32", "[0]", 0, 0) + "}", 0), "\"e\" twice"},
       {"name_twice_by_escape", Image("{" + ok + "," + Entry("\\u0061", "F32", "[1]", 8, 12) + "}", 12), "\"a\" twice"},
       {"metadata_twice", Image(R"({"__metadata__":{},"__metadata__":{}})", 0), "__metadata__ twice"},
       {"metadata_holds_a_number", Image(R"({"__metadata__":{"a":1}})", 0), "a number where none belongs"},
       {"metadata_holds_an_object", Image(R"({"__metadata__":{"a":{}}})", 0), "an object where none belongs"},
       {"metadata_is_a_string", Image(R"({"__metadata__":"pt"})", 0), "a string where none belongs"},
-      {"dtype_twice", Image(R"({"a":{"dtype":"I8","dtype":"I8","shape":[0],"data_offsets":[0,0]}})", 0), "\"dtype\" twice"},
-      {"shape_twice", Image(R"({"a":{"dtype":"I8","shape":[0],"shape":[9],"data_offsets":[0,0]}})", 0), "\"shape\" twice"},
-      {"offsets_twice", Image(R"({"a":{"dtype":"I8","shape":[0],"data_offsets":[0,0],"data_offsets":[0,0]}})", 0), "twice"},
-      {"unknown_field", Image(R"({"a":{"dtype":"I8","shape":[0],"data_offsets":[0,0],"run":"x"}})", 0), "unknown field"},
+      {"dtype_twice", Image(R"({"a":{"dtype":"I8","dtype":"I8","shape":[0],"data_offsets":[0,0]}})", 0),
+       "\"dtype\" twice"},
+      {"shape_twice", Image(R"({"a":{"dtype":"I8","shape":[0],"shape":[9],"data_offsets":[0,0]}})", 0),
+       "\"shape\" twice"},
+      {"offsets_twice", Image(R"({"a":{"dtype":"I8","shape":[0],"data_offsets":[0,0],"data_offsets":[0,0]}})", 0),
+       "twice"},
+      {"unknown_field", Image(R"({"a":{"dtype":"I8","shape":[0],"data_offsets":[0,0],"run":"x"}})", 0),
+       "unknown field"},
       {"no_dtype", Image(R"({"a":{"shape":[0],"data_offsets":[0,0]}})", 0), "lacks dtype"},
       {"no_shape", Image(R"({"a":{"dtype":"I8","data_offsets":[0,0]}})", 0), "lacks dtype"},
       {"no_offsets", Image(R"({"a":{"dtype":"I8","shape":[0]}})", 0), "lacks dtype"},
@@ -156,34 +172,44 @@ TEST_F(Safetensors, RefusesHostileFiles) {
       {"tensor_is_a_list", Image(R"({"a":[1]})", 0), "a list where none belongs"},
       {"negative_dimension", Image("{" + Entry("a", "F32", "[-2]", 0, 8) + "}", 8), "negative number -2"},
       {"fractional_dimension", Image("{" + Entry("a", "F32", "[2.5]", 0, 8) + "}", 8), "2.5"},
-      {"dimension_of_64_bits", Image("{" + Entry("a", "I8", "[18446744073709551615]", 0, 8) + "}", 8), "a dimension of"},
-      {"dimension_of_65_bits", Image("{" + Entry("a", "I8", "[36893488147419103232]", 0, 8) + "}", 8), "not a whole one"},
+      {"dimension_of_64_bits", Image("{" + Entry("a", "I8", "[18446744073709551615]", 0, 8) + "}", 8),
+       "a dimension of"},
+      {"dimension_of_65_bits", Image("{" + Entry("a", "I8", "[36893488147419103232]", 0, 8) + "}", 8),
+       "not a whole one"},
       {"boolean_dimension", Image("{" + Entry("a", "I8", "[true]", 0, 1) + "}", 1), "a boolean where none belongs"},
       {"nested_shape", Image("{" + Entry("a", "I8", "[[1]]", 0, 1) + "}", 1), "a list where none belongs"},
-      {"product_wraps_to_the_right_size", Image("{" + Entry("a", "F32", "[4611686018427387906]", 0, 8) + "}", 8), "passes 64 bits"},
-      {"product_of_two_wraps", Image("{" + Entry("a", "I8", "[4294967296,4294967296]", 0, 0) + "}", 0), "passes 64 bits"},
-      {"product_wraps_before_a_zero", Image("{" + Entry("a", "I8", "[9223372036854775807,9,0]", 0, 0) + "}", 0), "passes 64 bits"},
+      {"product_wraps_to_the_right_size", Image("{" + Entry("a", "F32", "[4611686018427387906]", 0, 8) + "}", 8),
+       "passes 64 bits"},
+      {"product_of_two_wraps", Image("{" + Entry("a", "I8", "[4294967296,4294967296]", 0, 0) + "}", 0),
+       "passes 64 bits"},
+      {"product_wraps_before_a_zero", Image("{" + Entry("a", "I8", "[9223372036854775807,9,0]", 0, 0) + "}", 0),
+       "passes 64 bits"},
       {"bytes_too_few", Image("{" + Entry("a", "F32", "[3]", 0, 8) + "}", 8), "need 12"},
       {"bytes_too_many", Image("{" + Entry("a", "F16", "[2]", 0, 8) + "}", 8), "need 4"},
       {"half_a_byte", Image("{" + Entry("a", "F4", "[3]", 0, 1) + "}", 1), "gives tensor \"a\" 1 bytes"},
       {"offsets_reversed", Image("{" + Entry("a", "F32", "[2]", 8, 0) + "}", 8), "places tensor \"a\""},
       {"offset_past_the_end", Image("{" + Entry("a", "F32", "[2]", 0, 8) + "}", 7), "places tensor \"a\""},
-      {"offset_of_64_bits", Image("{" + Entry("a", "I8", "[8]", 18446744073709551607ULL, 18446744073709551615ULL) + "}", 8),
+      {"offset_of_64_bits",
+       Image("{" + Entry("a", "I8", "[8]", 18446744073709551607ULL, 18446744073709551615ULL) + "}", 8),
        "places tensor \"a\""},
-      {"offset_wraps_into_the_header", Image("{" + Entry("a", "I8", "[0]", 18446744073709551600ULL, 18446744073709551600ULL) + "}", 8),
+      {"offset_wraps_into_the_header",
+       Image("{" + Entry("a", "I8", "[0]", 18446744073709551600ULL, 18446744073709551600ULL) + "}", 8),
        "places tensor \"a\""},
       {"offset_negative", Image(R"({"a":{"dtype":"I8","shape":[8],"data_offsets":[-8,0]}})", 8), "negative number -8"},
       {"offset_fractional", Image(R"({"a":{"dtype":"I8","shape":[8],"data_offsets":[0,8.0]}})", 8), "not a whole one"},
       {"one_offset", Image(R"({"a":{"dtype":"I8","shape":[8],"data_offsets":[8]}})", 8), "1 data_offsets"},
       {"three_offsets", Image(R"({"a":{"dtype":"I8","shape":[8],"data_offsets":[0,8,8]}})", 8), "more than 2"},
       {"hole_at_the_start", Image("{" + Entry("a", "I8", "[7]", 1, 8) + "}", 8), "a hole between its tensors"},
-      {"hole_in_the_middle", Image("{" + ok + "," + Entry("b", "I8", "[1]", 9, 10) + "}", 10), "a hole between its tensors"},
+      {"hole_in_the_middle", Image("{" + ok + "," + Entry("b", "I8", "[1]", 9, 10) + "}", 10),
+       "a hole between its tensors"},
       {"hole_at_the_end", Image("{" + ok + "}", 9), "1 bytes after its last tensor"},
       {"no_tensor_but_bytes", Image("{}", 4), "4 bytes after its last tensor"},
       {"overlap", Image("{" + ok + "," + Entry("b", "I8", "[8]", 4, 12) + "}", 12), "an overlap between its tensors"},
-      {"the_same_bytes_twice", Image("{" + ok + "," + Entry("b", "F32", "[2]", 0, 8) + "}", 8), "an overlap between its tensors"},
+      {"the_same_bytes_twice", Image("{" + ok + "," + Entry("b", "F32", "[2]", 0, 8) + "}", 8),
+       "an overlap between its tensors"},
       {"empty_tensor_inside_another", Image("{" + ok + "," + Entry("b", "F32", "[0]", 4, 4) + "}", 8), "an overlap"},
-      {"unknown_type_with_a_hole", Image("{" + Entry("a", "XX", "[1]", 0, 4) + "}", 8), "4 bytes after its last tensor"},
+      {"unknown_type_with_a_hole", Image("{" + Entry("a", "XX", "[1]", 0, 4) + "}", 8),
+       "4 bytes after its last tensor"},
   };
   for (const auto& [attack, image, says] : corpus) {
     Write("model.safetensors", image);
@@ -210,7 +236,10 @@ TEST_F(Safetensors, RefusesHostileIndexes) {
   for (int i = 0; i <= kMaxShards; ++i) many += fmt::format(R"(,"t{}":"s{}.safetensors")", i, i);
   const auto map = [](const std::string& pairs) { return "{\"weight_map\":{" + pairs + "}}"; };
   const std::string all = R"("one":"a.safetensors","two":"b.safetensors","three":"b.safetensors")";
-  const struct { const char* attack; std::string index, says; } corpus[] = {
+  const struct {
+    const char* attack;
+    std::string index, says;
+  } corpus[] = {
       {"empty", "", "not valid JSON"},
       {"not_an_object", "[]", "not a JSON object"},
       {"a_number", "7", "not a JSON object"},
@@ -233,7 +262,8 @@ TEST_F(Safetensors, RefusesHostileIndexes) {
       {"tensor_twice", map(all + R"(,"one":"b.safetensors")"), "\"one\" twice"},
       {"shard_missing", map(all + R"(,"four":"c.safetensors")"), "c.safetensors"},
       {"tensor_in_no_shard", map(all + R"(,"four":"b.safetensors")"), "\"four\""},
-      {"tensor_in_another_shard", map(R"("one":"b.safetensors","two":"b.safetensors","three":"a.safetensors")"), "\"one\" to"},
+      {"tensor_in_another_shard", map(R"("one":"b.safetensors","two":"b.safetensors","three":"a.safetensors")"),
+       "\"one\" to"},
       {"tensor_not_in_the_index", map(R"("one":"a.safetensors","two":"b.safetensors")"), "\"three\""},
       {"nested_deep", "{\"metadata\":" + std::string(2000, '['), "nests deeper"},
   };
@@ -253,7 +283,8 @@ TEST_F(Safetensors, SaysWhatToDoWithoutWeights) {
 TEST_F(Safetensors, SurvivesMutations) {
   const std::string header = "{\"__metadata__\":{\"format\":\"pt\"}," + Entry("a.weight", "F32", "[2,3]", 0, 24) + "," +
                              Entry("b", "BF16", "[4]", 24, 32) + "}  ";
-  const std::string index = R"({"metadata":{"total_size":32},"weight_map":{"a.weight":"m.safetensors","b":"m.safetensors"}})";
+  const std::string index =
+      R"({"metadata":{"total_size":32},"weight_map":{"a.weight":"m.safetensors","b":"m.safetensors"}})";
   const std::string image = Image(header, 32);
   std::mt19937 random(20'240'611);
   const auto mutate = [&](std::string s) {
@@ -261,11 +292,21 @@ TEST_F(Safetensors, SurvivesMutations) {
     for (size_t i = 0; i < flips && !s.empty(); ++i) {
       const size_t at = random() % s.size();
       switch (random() % 5) {
-        case 0: s[at] = static_cast<char>(random()); break;
-        case 1: s[at] ^= static_cast<char>(1u << (random() % 8)); break;
-        case 2: s.erase(at, 1 + random() % 4); break;
-        case 3: s.insert(at, 1, "0123456789-{}[]\",:.e \\u"[random() % 23]); break;
-        default: s.resize(at); break;
+        case 0:
+          s[at] = static_cast<char>(random());
+          break;
+        case 1:
+          s[at] ^= static_cast<char>(1u << (random() % 8));
+          break;
+        case 2:
+          s.erase(at, 1 + random() % 4);
+          break;
+        case 3:
+          s.insert(at, 1, "0123456789-{}[]\",:.e \\u"[random() % 23]);
+          break;
+        default:
+          s.resize(at);
+          break;
       }
     }
     return s;
@@ -297,7 +338,8 @@ TEST_F(Safetensors, AHeaderIsNotHeld) {
   std::string header = "{";
   constexpr int kTensors = 20'000;
   for (int i = 0; i < kTensors; ++i)
-    header += (i ? "," : "") + Entry(fmt::format("model.layers.{}.{}", i, std::string(500, 'n')), "I8", "[1]", i, i + 1);
+    header +=
+        (i ? "," : "") + Entry(fmt::format("model.layers.{}.{}", i, std::string(500, 'n')), "I8", "[1]", i, i + 1);
   header += "}";
   ASSERT_GT(header.size(), 10 * kMiB);
   Write("model.safetensors", Image(header, kTensors));
