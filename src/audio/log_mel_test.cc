@@ -61,18 +61,20 @@ std::vector<double> Reference(const LogMel& mel, const MelParams& p, std::vector
   const int64_t bins = p.n_fft / 2 + 1, half = p.n_fft / 2;
   std::vector<double> out(static_cast<size_t>(p.frames() * p.n_mels));
   double largest = -1e9;
+  std::vector<std::complex<double>> turn(static_cast<size_t>(p.n_fft));
+  for (int64_t i = 0; i < p.n_fft; ++i)
+    turn[static_cast<size_t>(i)] = std::polar(1.0, -2 * M_PI * static_cast<double>(i) / static_cast<double>(p.n_fft));
   for (int64_t f = 0; f < p.frames(); ++f) {
-    std::vector<double> power(static_cast<size_t>(bins));
+    std::vector<double> power(static_cast<size_t>(bins)), x(static_cast<size_t>(p.n_fft));
+    for (int64_t i = 0; i < p.n_fft; ++i) {
+      int64_t at = f * p.hop - half + i;
+      if (at < 0) at = -at;
+      if (at >= p.n_samples) at = 2 * (p.n_samples - 1) - at;
+      x[static_cast<size_t>(i)] = samples[static_cast<size_t>(at)] * (0.5 - 0.5 * turn[static_cast<size_t>(i)].real());
+    }
     for (int64_t k = 0; k < bins; ++k) {
       std::complex<double> sum = 0;
-      for (int64_t i = 0; i < p.n_fft; ++i) {
-        int64_t at = f * p.hop - half + i;
-        if (at < 0) at = -at;
-        if (at >= p.n_samples) at = 2 * (p.n_samples - 1) - at;
-        const double w = 0.5 - 0.5 * std::cos(2 * M_PI * static_cast<double>(i) / static_cast<double>(p.n_fft));
-        sum += samples[static_cast<size_t>(at)] * w *
-               std::polar(1.0, -2 * M_PI * static_cast<double>(k * i % p.n_fft) / static_cast<double>(p.n_fft));
-      }
+      for (int64_t i = 0; i < p.n_fft; ++i) sum += x[static_cast<size_t>(i)] * turn[static_cast<size_t>(k * i % p.n_fft)];
       power[static_cast<size_t>(k)] = std::norm(sum);
     }
     for (int64_t m = 0; m < p.n_mels; ++m) {

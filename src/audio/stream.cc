@@ -54,8 +54,10 @@ Result<AudioStream> AudioStream::Start(std::unique_ptr<ByteSource> source, std::
   if (s.resampling_) s.resampler_ = TRY(Resampler::Create(info.sample_rate, kSampleRate));
   TRY(s.More());
   if (s.ready_.empty()) {
-    const std::string why = s.warnings_.empty() ? "" : fmt::format(" ({})", s.warnings_.front());
-    return BadInput(fmt::format("{} holds no samples{}; give audio that lasts longer than 0 s", s.source_->name(), why));
+    if (!s.warnings_.empty())
+      return BadInput(fmt::format("{} holds no samples that can be decoded: it is damaged or cut short; fetch it again",
+                                  s.source_->name()));
+    return BadInput(fmt::format("{} holds no samples; give audio that lasts longer than 0 s", s.source_->name()));
   }
   return s;
 }
