@@ -1,5 +1,6 @@
 # One OBJECT library a folder: in a static archive the linker would drop a self-registered file (an architecture, a policy).
-# Kernels named x_avx2.cc, x_avx512.cc … are compiled for that instruction set and chosen at run time.
+# Kernels named x_avx2.cc, x_avx512.cc … are compiled for that instruction set and chosen at run time. Multiplications and
+# additions are fused only where a kernel says so: the int8 kernels' results are the same bits on every instruction set.
 
 set(SOTTO_OBJECTS "")
 set(SOTTO_TEST_SOURCES "")
@@ -19,12 +20,14 @@ function(sotto_folder name)
   endif()
   foreach(source ${sources})
     if(source MATCHES "_avx2\\.cc$")
-      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O3;-mavx2;-mfma;-mf16c;-mbmi2;-ffp-contract=fast")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O3;-mavx2;-mfma;-mf16c;-mbmi2")
     elseif(source MATCHES "_avx512\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
-        "-O3;-mavx2;-mfma;-mf16c;-mbmi2;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512vnni;-mavx512bf16;-ffp-contract=fast")
+        "-O3;-mavx2;-mfma;-mf16c;-mbmi2;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512vnni;-mavx512bf16")
+    elseif(source MATCHES "_portable\\.cc$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O3")
     elseif(source MATCHES "_neon\\.cc$")
-      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O3;-march=armv8.2-a+dotprod;-ffp-contract=fast")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O3;-march=armv8.2-a+dotprod")
     endif()
   endforeach()
   if(sources)

@@ -1,0 +1,80 @@
+#include "audio/window.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace sotto {
+namespace {
+
+constexpr int64_t kFrame = kSampleRate / 50;   // 20 ms
+constexpr int64_t kQuiet = kSampleRate / 10;   // 100 ms
+constexpr int64_t kStep = kSampleRate / 100;   // 10 ms
+
+double Energy(std::span<const float> samples) {
+  double sum = 0;
+  for (float x : samples) sum += double{x} * x;
+  return sum;
+}
+
+}  // namespace
+
+SlidingWindow::SlidingWindow(SampleStream& stream, std::span<float> memory, int64_t n_samples)
+    : stream_(stream), memory_(memory), n_samples_(n_samples) {
+  CHECK(n_samples > 0 && memory.size() >= MemorySamples(n_samples));
+  memory_ = memory.first(MemorySamples(n_samples));
+}
+
+Result<std::span<const float>> SlidingWindow::At(int64_t start) {
+  CHECK(start >= position_);
+  position_ = start;
+  const int64_t drop = std::min(start - first_, held_);
+  if (drop > 0) {
+    std::memmove(memory_.data(), memory_.data() + drop, static_cast<size_t>(held_ - drop) * sizeof(float));
+    first_ += drop;
+    held_ -= drop;
+  }
+  while (!ended_ && held_ < n_samples_ + 1) {
+    if (first_ < start) {  // samples that no window hears
+      const int64_t skip = std::min<int64_t>(start - first_, static_cast<int64_t>(memory_.size()));
+      const int64_t got = TRY(stream_.Read(memory_.first(static_cast<size_t>(skip))));
+      first_ += got;
+      ended_ = got < skip;
+      continue;
+    }
+    const std::span<float> room = memory_.subspan(static_cast<size_t>(held_));
+    const int64_t got = TRY(stream_.Read(room));
+    held_ += got;
+    ended_ = got < static_cast<int64_t>(room.size());
+  }
+  if (first_ < start) return std::span<const float>();
+  return std::span<const float>(memory_.first(static_cast<size_t>(std::min(held_, n_samples_))));
+}
+
+bool IsSilent(std::span<const float> samples) {
+  const double limit = std::pow(10.0, kSilenceDb / 10);  // of the mean square
+  while (!samples.empty()) {
+    const std::span<const float> frame = samples.first(std::min<size_t>(samples.size(), kFrame));
+    if (Energy(frame) > limit * static_cast<double>(frame.size())) return false;
+    samples = samples.subspan(frame.size());
+  }
+  return true;
+}
+
+int64_t QuietestCut(std::span<const float> samples, int64_t from, int64_t to) {
+  const int64_t n = static_cast<int64_t>(samples.size());
+  from = std::clamp<int64_t>(from, 0, n);
+  to = std::clamp<int64_t>(to, from, n);
+  int64_t cut = to;
+  double least = INFINITY;
+  for (int64_t at = from; at + kQuiet <= to; at += kStep) {
+    const double energy = Energy(samples.subspan(static_cast<size_t>(at), kQuiet));
+    if (energy <= least) {
+      least = energy;
+      cut = at + kQuiet / 2;
+    }
+  }
+  return cut;
+}
+
+}  // namespace sotto
