@@ -141,7 +141,8 @@ def main() -> None:
         np.save(out / f"{name}_count.npy", np.array([len(row) for row in rows], dtype=np.uint16))
 
     write_lines(out / "special.jsonl", [
-        {"text": t, "ids": tokenizer.encode(t, add_special_tokens=False).ids, "ids_with_prefix": tokenizer.encode(t).ids}
+        {"text": t, "ids": tokenizer.encode(t, add_special_tokens=False).ids,
+         "ids_with_prefix": tokenizer.encode(t).ids}
         for t in special_lines(rng)])
     write_lines(out / "decode.jsonl", [
         {"ids": ids, "text": tokenizer.decode(ids, skip_special_tokens=False),
