@@ -7,6 +7,7 @@
 
 #include "audio/stream.h"
 #include "audio/window.h"
+#include "base/json.h"
 
 namespace sotto {
 namespace {

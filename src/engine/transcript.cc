@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "base/file.h"
+#include "base/json.h"
 
 namespace sotto {
 namespace {

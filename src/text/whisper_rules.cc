@@ -6,6 +6,8 @@
 #include <cmath>
 #include <limits>
 
+#include "base/json.h"
+
 namespace sotto {
 namespace {
 
