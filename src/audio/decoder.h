@@ -9,6 +9,7 @@
 
 #include "audio/limits.h"
 #include "audio/source.h"
+#include "audio/splice.h"
 #include "base/result.h"
 
 namespace sotto {
@@ -44,7 +45,7 @@ std::string HumanSeconds(double seconds);
 
 // REQUIRES: the source starts with RIFF or RF64. Returns null when it is a WAV whose codec libsndfile should read (ADPCM, GSM).
 Result<std::unique_ptr<Decoder>> OpenWav(ByteSource* source, const AudioLimits& limits);
-// Anything else; kBadInput for what is no known audio. `source` outlives the decoder.
-Result<std::unique_ptr<Decoder>> OpenSndfile(ByteSource* source, const AudioLimits& limits);
+// Anything else, as Sniff found it; kBadInput for what is no known audio. `source` outlives the decoder.
+Result<std::unique_ptr<Decoder>> OpenSndfile(ByteSource* source, Sniffed sniffed, const AudioLimits& limits);
 
 }  // namespace sotto

@@ -22,6 +22,7 @@ constexpr int64_t kCallSeeks = 10000;
 struct VirtualFile {
   ByteSource* source = nullptr;
   Splice splice;
+  int64_t stated = -1;  // bytes that the container says it has, -1: it doesn't say
   int64_t position = 0;
   int64_t size = -1;  // -1: unknown
   int64_t budget = kCallBytes, seeks = kCallSeeks;
@@ -72,6 +73,23 @@ sf_count_t Read(void* out, sf_count_t count, void* user) {
 sf_count_t Write(const void*, sf_count_t, void*) { return 0; }
 sf_count_t Tell(void* user) { return static_cast<VirtualFile*>(user)->position; }
 
+// The length that a container states for itself, bytes; -1 where it states none.
+int64_t StatedBytes(ByteSource* source, Container container) {
+  std::byte p[24];
+  if (source->ReadAt(0, p) != 24) return -1;
+  const auto number = [&](int at, int bytes, bool big) {
+    uint64_t v = 0;
+    for (int i = 0; i < bytes; ++i) v |= static_cast<uint64_t>(p[at + i]) << (8 * (big ? bytes - 1 - i : i));
+    return v;
+  };
+  uint64_t n = ~0ULL;
+  if (container == Container::kAiff) n = number(4, 4, true) + 8;
+  if (container == Container::kWav) n = number(4, 4, false) + 8;
+  if (container == Container::kAu && number(8, 4, true) != 0xFFFFFFFF) n = number(4, 4, true) + number(8, 4, true);
+  if (container == Container::kW64) n = number(16, 8, false);
+  return n > INT64_MAX ? -1 : static_cast<int64_t>(n);
+}
+
 const char* CodecName(int format) {
   switch (format & SF_FORMAT_SUBMASK) {
     case SF_FORMAT_PCM_S8: return "pcm_s8";
@@ -107,6 +125,7 @@ class SndfileDecoder : public Decoder {
     container_ = container;
     virtual_.source = source;
     virtual_.splice = std::move(splice);
+    virtual_.stated = coded ? -1 : StatedBytes(source, container);
     virtual_.size = coded || !source->seekable() ? -1 : source->size();
     SF_VIRTUAL_IO io{Length, Seek, sotto::Read, Write, Tell};
     SF_INFO sf{};
@@ -156,6 +175,9 @@ class SndfileDecoder : public Decoder {
       warnings->push_back(fmt::format("{} is cut short or damaged: {} of {} are missing; what is there is used", name,
                                       HumanSeconds(static_cast<double>(info_.frames - decoded_) / rate),
                                       HumanSeconds(info_.seconds())));
+    } else if (virtual_.stated > (source->seekable() ? source->size() : source->furthest())) {
+      warnings->push_back(fmt::format("{} is cut short: {} of {} bytes are missing; what is there is used", name,
+                                      virtual_.stated - (source->seekable() ? source->size() : source->furthest()), virtual_.stated));
     } else if (container_ == Container::kOgg && !OggEndsWell(source, source->seekable() ? source->size() : source->furthest())) {
       warnings->push_back(fmt::format("{} is cut short: its last page is missing, so how much is not known; the {} that are there "
                                       "are used", name, HumanSeconds(static_cast<double>(decoded_) / rate)));
@@ -206,9 +228,8 @@ std::string HumanSeconds(double seconds) {
   return fmt::format("{} h {} min", whole / 3600, whole / 60 % 60);
 }
 
-Result<std::unique_ptr<Decoder>> OpenSndfile(ByteSource* source, const AudioLimits& limits) {
-  int64_t start = 0;
-  const Container container = Sniff(source, &start);
+Result<std::unique_ptr<Decoder>> OpenSndfile(ByteSource* source, Sniffed sniffed, const AudioLimits& limits) {
+  const Container container = sniffed.container;
   Splice splice;
   if (container == Container::kUnknown) {
     if (!source->error().empty())
@@ -221,9 +242,9 @@ Result<std::unique_ptr<Decoder>> OpenSndfile(ByteSource* source, const AudioLimi
   if (!source->seekable() && (container == Container::kAiff || container == Container::kCaf || container == Container::kW64))
     return BadInput(fmt::format("{} brings AIFF, CAF or W64, which can't be read from a pipe; give the file's path, or pipe WAV: "
                                 "ffmpeg -i IN -f wav -", source->name()));
-  if (container == Container::kFlac) splice = TRY(SpliceFlac(source, start, limits));
+  if (container == Container::kFlac) splice = TRY(SpliceFlac(source, sniffed.start, limits));
   if (container == Container::kOgg) splice = TRY(SpliceOgg(source, limits));
-  if (container == Container::kMp3) splice.data_start = start;
+  if (container == Container::kMp3) splice.data_start = sniffed.start;
   auto decoder = std::make_unique<SndfileDecoder>();
   TRY(decoder->Open(source, container, std::move(splice), limits));
   return std::unique_ptr<Decoder>(std::move(decoder));

@@ -141,34 +141,34 @@ Result<Head> ReadHead(ByteSource* source, int wanted_packets) {
 
 }  // namespace
 
-Container Sniff(ByteSource* source, int64_t* start) {
+Sniffed Sniff(ByteSource* source) {
   std::byte p[16] = {};
-  *start = 0;
+  int64_t start = 0;
   for (int tags = 0; tags < 4; ++tags) {  // some writers put several ID3v2 tags
-    if (source->ReadAt(*start, std::span(p).first(10)) < 10 || !Is(p, "ID3")) break;
+    if (source->ReadAt(start, std::span(p).first(10)) < 10 || !Is(p, "ID3")) break;
     for (int i = 6; i < 10; ++i)
-      if (U8(p + i) > 0x7F) return Container::kUnknown;
+      if (U8(p + i) > 0x7F) return {};
     const bool footer = U8(p + 5) & 0x10;
-    *start += 10 + (U8(p + 6) << 21 | U8(p + 7) << 14 | U8(p + 8) << 7 | U8(p + 9)) + (footer ? 10 : 0);
+    start += 10 + (U8(p + 6) << 21 | U8(p + 7) << 14 | U8(p + 8) << 7 | U8(p + 9)) + (footer ? 10 : 0);
   }
-  const int64_t got = source->ReadAt(*start, p);
-  if (got < 4) return Container::kUnknown;
-  if (Is(p, "fLaC")) return Container::kFlac;
-  if (*start == 0) {
-    if ((Is(p, "RIFF") || Is(p, "RF64")) && got >= 12 && Is(p + 8, "WAVE")) return Container::kWav;
-    if (Is(p, "OggS")) return Container::kOgg;
-    if (Is(p, "FORM") && got >= 12 && (Is(p + 8, "AIFF") || Is(p + 8, "AIFC"))) return Container::kAiff;
-    if (Is(p, ".snd")) return Container::kAu;
-    if (Is(p, "caff")) return Container::kCaf;
-    if (Is(p, "riff") && got >= 8 && U8(p + 4) == 0x2E && U8(p + 5) == 0x91) return Container::kW64;
-    return IsMpegFrame(p) ? Container::kMp3 : Container::kUnknown;
+  const int64_t got = source->ReadAt(start, p);
+  if (got < 4) return {};
+  if (Is(p, "fLaC")) return {Container::kFlac, start};
+  if (start == 0) {
+    if ((Is(p, "RIFF") || Is(p, "RF64")) && got >= 12 && Is(p + 8, "WAVE")) return {Container::kWav};
+    if (Is(p, "OggS")) return {Container::kOgg};
+    if (Is(p, "FORM") && got >= 12 && (Is(p + 8, "AIFF") || Is(p + 8, "AIFC"))) return {Container::kAiff};
+    if (Is(p, ".snd")) return {Container::kAu};
+    if (Is(p, "caff")) return {Container::kCaf};
+    if (Is(p, "riff") && got >= 8 && U8(p + 4) == 0x2E && U8(p + 5) == 0x91) return {Container::kW64};
+    return {IsMpegFrame(p) ? Container::kMp3 : Container::kUnknown};
   }
   // Behind a tag: padding of zeros may precede the first frame.
   for (int64_t skipped = 0; skipped < 8192; ++skipped) {
-    if (source->ReadAt(*start + skipped, std::span(p).first(4)) != 4) break;
-    if (IsMpegFrame(p)) return *start += skipped, Container::kMp3;
+    if (source->ReadAt(start + skipped, std::span(p).first(4)) != 4) break;
+    if (IsMpegFrame(p)) return {Container::kMp3, start + skipped};
   }
-  return Container::kUnknown;
+  return {};
 }
 
 Result<Splice> SpliceFlac(ByteSource* source, int64_t start, const AudioLimits& limits) {

@@ -19,8 +19,12 @@ namespace sotto {
 
 enum class Container { kUnknown, kWav, kFlac, kOgg, kMp3, kAiff, kAu, kCaf, kW64 };
 
-// By the first bytes; ID3v2 tags before FLAC and MP3 are skipped over, `*start` is set behind them.
-Container Sniff(ByteSource* source, int64_t* start);
+struct Sniffed {
+  Container container = Container::kUnknown;
+  int64_t start = 0;  // byte behind ID3v2 tags
+};
+// By the first bytes; ID3v2 tags before FLAC and MP3 are skipped over. Once a source: a pipe can't come back from a large tag.
+Sniffed Sniff(ByteSource* source);
 
 struct Splice {
   std::vector<std::byte> head;  // < 64 KiB

@@ -76,10 +76,13 @@ Result<std::string> ReadSmallFile(const std::string& path, uint64_t max_bytes, C
   return text;
 }
 
-AtomicFile::AtomicFile(AtomicFile&& other) noexcept {
+AtomicFile::AtomicFile(AtomicFile&& other) noexcept { *this = std::move(other); }
+
+AtomicFile& AtomicFile::operator=(AtomicFile&& other) noexcept {
   std::swap(fd_, other.fd_);
   std::swap(path_, other.path_);
   std::swap(partial_, other.partial_);
+  return *this;
 }
 
 AtomicFile::~AtomicFile() {

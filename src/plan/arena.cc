@@ -60,6 +60,7 @@ Result<Arena> Arena::Map(Bytes bytes) {
 }
 
 std::byte* Run::At(uint32_t id) const {
+  CHECK(id < plan_->at.size());
   CHECK((anatomy_->at(id).live & phase_) != 0);
   return base_ + plan_->at[id].offset;
 }

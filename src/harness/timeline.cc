@@ -1,0 +1,4 @@
+#include "harness/timeline.h"
+namespace sotto {
+Status DrawTimeline(const Planned&, const std::string&) { return Failed("timeline"); }
+}  // namespace sotto
