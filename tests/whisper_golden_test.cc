@@ -257,7 +257,7 @@ TEST(Catalogue, EveryEntryHasTheParametersOfTransformersModules) {
   const Json want = Must(ReadJson(SOTTO_SOURCE_DIR "/tests/golden/catalog_parameters.json", Code::kBadInput));
   ASSERT_GE(want.size(), 17U);
   for (const auto& [name, counts] : want.items()) {
-    const Result<ModelDir> dir = FindModel(name, ModelUse::kPlan);
+    Result<ModelDir> dir = FindModel(name, ModelUse::kPlan);
     ASSERT_TRUE(dir.ok()) << name;
     PlanRequest request;
     request.budget = Bytes{64 * kGiB};
