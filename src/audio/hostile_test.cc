@@ -110,6 +110,11 @@ TEST(HostileAudio, PathsThatAreNoAudio) {
   for (const char* name : {"empty.wav", "text.wav", "locked.wav"}) ::unlink(WriteTemp(name, "").c_str());
 }
 
+TEST(HostileAudio, AlacInCaf) {
+  const Blob alac = Encode(SF_FORMAT_CAF | SF_FORMAT_ALAC_16, Tone(440, 16000, 0.5), 16000, 1);
+  if (!alac.empty()) ExpectRefused(HearBytes(alac), "CAF with compressed samples");
+}
+
 // --- FLAC ---
 
 // Bits, most significant first, with FLAC's two checksums.

@@ -242,6 +242,13 @@ Result<std::unique_ptr<Decoder>> OpenSndfile(ByteSource* source, Sniffed sniffed
   if (!source->seekable() && (container == Container::kAiff || container == Container::kCaf || container == Container::kW64))
     return BadInput(fmt::format("{} brings AIFF, CAF or W64, which can't be read from a pipe; give the file's path, or pipe WAV: "
                                 "ffmpeg -i IN -f wav -", source->name()));
+  if (container == Container::kCaf) {  // libsndfile's ALAC reader prints to the standard output and is little tested
+    std::byte p[32] = {};
+    source->ReadAt(0, p);
+    if (std::memcmp(p + 28, "lpcm", 4) != 0 && std::memcmp(p + 28, "ulaw", 4) != 0 && std::memcmp(p + 28, "alaw", 4) != 0)
+      return BadInput(fmt::format("{} is CAF with compressed samples, which sotto doesn't read; convert it with: ffmpeg -i IN out.wav",
+                                  source->name()));
+  }
   if (container == Container::kFlac) splice = TRY(SpliceFlac(source, sniffed.start, limits));
   if (container == Container::kOgg) splice = TRY(SpliceOgg(source, limits));
   if (container == Container::kMp3) splice.data_start = sniffed.start;

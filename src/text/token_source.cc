@@ -48,7 +48,7 @@ Status Parse(const std::string& path, EventHandler& handler) {
 }
 
 // special_tokens_map.json and tokenizer_config.json: {"bos_token": "…" or {"content": …} or null, "additional_special_tokens":
-// […], "added_tokens_decoder": {"50257": {…}}}. Other keys are skipped.
+// […], "extra_special_tokens": […] or {"audio_token": "…"}, "added_tokens_decoder": {"50257": {…}}}. Other keys are skipped.
 class ConfigFile : public EventHandler {
  public:
   ConfigFile(const std::string& path, Specials& specials, TokenSink& sink)
@@ -60,7 +60,8 @@ class ConfigFile : public EventHandler {
 
   Status On(const Event& event) override {
     if (depth() == 1 && event.kind == Event::kKey) {
-      topic_ = event.text.ends_with("_token") || event.text == "additional_special_tokens" ? kSpecial : kOther;
+      names_ = event.text == "extra_special_tokens";
+      topic_ = event.text.ends_with("_token") || event.text == "additional_special_tokens" || names_ ? kSpecial : kOther;
       if (event.text == "added_tokens_decoder") {
         if (has_decoder_) return BadModel(fmt::format("{} has added_tokens_decoder twice; fetch the file again", path_));
         topic_ = kDecoder;
@@ -71,9 +72,9 @@ class ConfigFile : public EventHandler {
     }
     if (prefix_space_ && depth() == 1 && event.text == "true")
       return BadModel(fmt::format("{} asks for add_prefix_space, which is not supported; use another model", path_));
-    if (topic_ == kOther) return {};
+    if (topic_ == kOther || (depth() == 1 && event.kind == Event::kEndObject)) return {};
     if (in_token_) return Field(event);
-    if (event.kind == Event::kStartObject && (topic_ == kSpecial || depth() == 3)) {
+    if (event.kind == Event::kStartObject && (depth() == 3 || (topic_ == kSpecial && !names_))) {
       in_token_ = true;
       token_depth_ = depth();
       fields_.Begin();
@@ -120,6 +121,7 @@ class ConfigFile : public EventHandler {
   AddedTokenFields fields_;
   Topic topic_ = kOther;
   bool has_decoder_ = false, in_token_ = false, prefix_space_ = false;
+  bool names_ = false;  // the topic may be an object of names and tokens
   int token_depth_ = 0;
   uint64_t id_ = 0;
 };
@@ -137,7 +139,7 @@ class VocabularyFile : public EventHandler {
       return {};
     }
     if (depth() == 1 && (event.kind == Event::kStartObject || event.kind == Event::kEndObject)) return {};
-    if (depth() != 1 || entry_.name().empty())
+    if (depth() != 1)
       return BadModel(fmt::format("{} is not an object of token names and ids; fetch the file again", path_));
     const uint64_t id = TRY(entry_.Id(event, path_));
     if (!added_) TRY(sink_.Token(entry_.name(), id));

@@ -190,7 +190,6 @@ Status TableFiller::Place(uint32_t id) {
 Status TableFiller::Token(std::string_view name, uint64_t id) {
   if (id >= tables_.offsets_.size() || used_.tokens == size_.tokens) return Changed();
   if (tables_.offsets_[id] != TokenTables::kNone) return Bad("gives one id to two tokens; the second is", name);
-  if (name.empty()) return Bad("has a token without a name:", name);
   char bytes[kMaxNameBytes];
   if (name.size() > sizeof bytes) return Bad("has a token of more than 8191 bytes:", name);
   const std::optional<size_t> length = FromAlphabet(name, bytes);

@@ -34,6 +34,11 @@ struct Kernels {
   float (*quantize)(const float* x, int64_t k, int64_t padded, std::byte* out);
   // acc[m][16] = exact integer products of m quantized rows, lda bytes apart, and one panel.
   void (*i8_tile)(const std::byte* a, int64_t lda, int m, const std::byte* panel, int group, int64_t k, int32_t* acc);
+  // For instruction sets that multiply int16 (else null): an int8 panel of group 2, or k inputs of it, as int16 in the
+  // same order, and products with it; acc[m][16] = (add ? acc : 0) + …, acc row stride ld, a row stride lda elements.
+  void (*widen_i8)(const std::byte* b, int64_t k, int16_t* tile);
+  void (*i16_tile)(const int16_t* a, int64_t lda, int m, const int16_t* b, int64_t k, int32_t* acc, int64_t ld,
+                   bool add);
   // out[r][n] = acc[r][n] * (row_scale[r] * scale[n]), 16 columns; `out` may be acc.
   void (*dequantize)(const int32_t* acc, int m, const float* row_scale, const float* scale, float* out);
 

@@ -23,6 +23,9 @@ void I8Tile(const std::byte* a, int64_t lda, int m, const std::byte* panel, int 
   group == 2 ? I8TileOf<2>(x, lda, m, w, k, acc) : I8TileOf<4>(x, lda, m, w, k, acc);
 }
 
+constexpr auto kWidenI8 = nullptr;
+constexpr auto kI16Tile = nullptr;
+
 }  // namespace
 
 #define SOTTO_QUANTIZE QuantizeTo<int8_t, 0>

@@ -91,8 +91,8 @@ struct CpuBackend::LinearCall {
         tile = s.tile;
       }
       for (int64_t r = 0; r < rows; r += kernels.tile_rows)
-        kernels.f32_tile(x.F32(row + r) + k, x.stride, static_cast<int>(std::min<int64_t>(kernels.tile_rows, rows - r)),
-                         tile, slice, s.sums + r * kPanel, kPanel, k != 0);
+        kernels.f32_tile(x.F32(row + r) + k, x.stride, TileRows(rows - r), tile, slice, s.sums + r * kPanel, kPanel,
+                         k != 0);
     }
     Finish(s.sums, row, rows, panel);
   }
@@ -118,14 +118,31 @@ struct CpuBackend::LinearCall {
   void Int8Panel(int64_t row, int64_t rows, int64_t panel, const Areas& s) const {
     const std::byte* b = w.data + static_cast<uint64_t>(panel) * stride;
     auto* sums = reinterpret_cast<int32_t*>(s.sums);
-    for (int64_t r = 0; r < rows; r += kernels.tile_rows)
-      kernels.i8_tile(s.rows + r * row_bytes, row_bytes,
-                      static_cast<int>(std::min<int64_t>(kernels.tile_rows, rows - r)), b, w.group, w.in,
-                      sums + r * kPanel);
+    if (rows > 2 * kernels.tile_rows && kernels.i16_tile != nullptr) {
+      Int16Panel(rows, b, sums, s);
+    } else {
+      for (int64_t r = 0; r < rows; r += kernels.tile_rows)
+        kernels.i8_tile(s.rows + r * row_bytes, row_bytes, TileRows(rows - r), b, w.group, w.in, sums + r * kPanel);
+    }
     kernels.dequantize(sums, static_cast<int>(rows), s.row_scales, reinterpret_cast<const float*>(b + scales_at),
                        s.sums);
     Finish(s.sums, row, rows, panel);
   }
+
+  void Int16Panel(int64_t rows, const std::byte* b, int32_t* sums, const Areas& s) const {
+    constexpr int64_t kSlice16 = 2 * kSlice;
+    auto* tile = reinterpret_cast<int16_t*>(s.tile);
+    const auto* a = reinterpret_cast<const int16_t*>(s.rows);
+    for (int64_t k = 0; k < w.in; k += kSlice16) {
+      const int64_t slice = std::min(kSlice16, w.in - k);
+      kernels.widen_i8(b + k * kPanel, slice, tile);
+      for (int64_t r = 0; r < rows; r += kernels.tile_rows)
+        kernels.i16_tile(a + r * (row_bytes / 2) + k, row_bytes / 2, TileRows(rows - r), tile, slice, sums + r * kPanel,
+                         kPanel, k != 0);
+    }
+  }
+
+  int TileRows(int64_t left) const { return static_cast<int>(std::min<int64_t>(kernels.tile_rows, left)); }
 };
 
 void CpuBackend::Linear(View x, const WeightView& w, View bias, View out, Into into) {

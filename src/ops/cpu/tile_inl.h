@@ -161,13 +161,16 @@ void Finish(const float* acc, int m, int n, const float* bias, Into into, float*
   }
 }
 
-// int8 activations in plain C++: what the other instruction sets reproduce. `Store` is int8_t, int16_t or uint8_t,
-// `offset` what is added to a code. Rounds to nearest even by adding 1.5 * 2^23; a NaN becomes 127.
-template <class Stored, int offset>
-float QuantizeTo(const float* x, int64_t k, int64_t padded, std::byte* out) {
+struct QuantizeScale {
+  float scale, inverse;
+  bool zero;
+};
+
+// Of one row of activations: infinities saturate, and 127 / absmax stays finite. A NaN never enters a maximum.
+inline QuantizeScale ScaleOf(const float* x, int64_t k) {
+  const auto magnitude = [](F v) { return reinterpret_cast<F>(reinterpret_cast<I>(v) & 0x7FFFFFFF); };
   F peak[4] = {};
   int64_t i = 0;
-  const auto magnitude = [](F v) { return reinterpret_cast<F>(reinterpret_cast<I>(v) & 0x7FFFFFFF); };
   for (; i + 4 * kLanes <= k; i += 4 * kLanes)
     for (int j = 0; j < 4; ++j) peak[j] = Max(magnitude(Load(x + i + j * kLanes)), peak[j]);
   float absmax = Highest(Max(Max(peak[0], peak[1]), Max(peak[2], peak[3])));
@@ -175,16 +178,22 @@ float QuantizeTo(const float* x, int64_t k, int64_t padded, std::byte* out) {
     const float a = x[i] < 0 ? -x[i] : x[i];
     absmax = a > absmax ? a : absmax;
   }
-  constexpr float kLargest = 3.40282347e38f, kLeast = 1e-30f;  // infinities saturate; 127 / absmax stays finite
+  constexpr float kLargest = 3.40282347e38f, kLeast = 1e-30f;
   absmax = absmax < kLargest ? absmax : kLargest;
-  const bool zero = absmax < kLeast;
-  const float inverse = zero ? 0 : 127 / absmax;
+  if (absmax < kLeast) return {0, 0, true};
+  return {absmax / 127, 127 / absmax, false};
+}
+
+// Codes of a row as `Stored`, plus `offset`. Rounds to nearest even by adding 1.5 * 2^23; a NaN becomes 127.
+template <class Stored, int offset>
+float QuantizeTo(const float* x, int64_t k, int64_t padded, std::byte* out) {
+  const QuantizeScale s = ScaleOf(x, k);
   auto* q = reinterpret_cast<Stored*>(out);
   const auto code = [&](F v) {
-    v = zero ? F{} : Max(Min(v * Set(inverse), Set(127.0f)), Set(-127.0f));
+    v = s.zero ? F{} : Max(Min(v * Set(s.inverse), Set(127.0f)), Set(-127.0f));
     return reinterpret_cast<I>(v + Set(12582912.0f)) - (0x4B400000 - offset);
   };
-  for (i = 0; i < padded; i += kLanes) {
+  for (int64_t i = 0; i < padded; i += kLanes) {
     I c;
     if (i + kLanes <= k) {
       c = code(Load(x + i));
@@ -195,9 +204,9 @@ float QuantizeTo(const float* x, int64_t k, int64_t padded, std::byte* out) {
     }
     typedef Stored Narrow __attribute__((vector_size(kLanes * sizeof(Stored))));
     const Narrow narrow = __builtin_convertvector(c, Narrow);
-    std::memcpy(q + i, &narrow, static_cast<size_t>(i + kLanes <= padded ? kLanes : padded - i) * sizeof(Stored));
+    std::memcpy(q + i, &narrow, sizeof narrow);
   }
-  return zero ? 0 : absmax / 127;
+  return s.scale;
 }
 
 }  // namespace
