@@ -83,7 +83,7 @@ TEST(Cli, BadAudioEndsInASentenceAndExitCode3) {
     EXPECT_NE(ran.err.find(name), std::string::npos) << ran.err;
     const Ran json = Transcribe(dir / name, {"--json"});
     EXPECT_EQ(json.code, 3);
-    const Result<Json> j = ParseJson(json.out, name, Code::kFailed);
+    Result<Json> j = ParseJson(json.out, name, Code::kFailed);
     ASSERT_TRUE(j.ok()) << json.out;
     EXPECT_EQ((*j)["error"]["code"], "bad_input");
   }
@@ -135,7 +135,7 @@ TEST(Cli, OfSeveralFilesTheBadOneIsNamedAndTheOthersAreDone) {
   for (const char* name : {"short.txt", "short.srt", "long.vtt", "long.tsv", "long.json"}) EXPECT_TRUE(fs::exists(dir / ("out/" + std::string(name)))) << name;
   EXPECT_FALSE(fs::exists(dir / "out/bad.txt"));
   for (const auto& entry : fs::directory_iterator(dir / "out")) EXPECT_EQ(entry.path().string().find(".partial"), std::string::npos) << entry.path();
-  const Result<Json> j = ParseJson(ReadAll(dir / "out/long.json"), "long.json", Code::kFailed);
+  Result<Json> j = ParseJson(ReadAll(dir / "out/long.json"), "long.json", Code::kFailed);
   ASSERT_TRUE(j.ok());
   std::string joined;
   for (const Json& s : (*j)["segments"]) joined += s["text"].get<std::string>();

@@ -81,6 +81,7 @@ Result<int> Transcribe(const Options& o) {
                     }});
   const auto extra = [&](const FileResult& r) -> Json {
     Json j = {{"language", r.language}, {"file", r.path}, {"seconds", r.seconds}, {"warnings", r.warnings}};
+    if (!r.status.ok()) j["error"] = ErrorJson(r.status.error());
     j["plan"] = PlanJson(engine->planned());
     j["ledger"] = LedgerJson(MakeLedger(*engine));
     return j;
@@ -95,7 +96,8 @@ Result<int> Transcribe(const Options& o) {
     for (const std::string& w : r.warnings) fmt::print(stderr, "sotto: warning: {}\n", w);
     if (r.status.ok()) continue;
     // One file's error on stdout would spoil the other files' documents.
-    worst = std::max(worst, Report(r.status.error(), o.shared.json && results.size() == 1));
+    worst = std::max(worst, r.reported ? static_cast<int>(r.status.error().code)
+                                       : Report(r.status.error(), o.shared.json && results.size() == 1));
     if (r.status.error().code == Code::kInterrupted) break;
   }
   if (o.shared.json && to_directory && !(results.size() == 1 && worst != 0)) {

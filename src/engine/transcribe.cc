@@ -94,7 +94,9 @@ Status Transcriber::Begin(Lane* lane, const FileJob& job, FileResult* result) {
   const auto i = static_cast<size_t>(lane->sequence);
   lane->job = &job;
   lane->result = result;
-  lane->stream.emplace(TRY(AudioStream::Open(job.path, run[slots.stream[i]])));
+  AudioLimits limits;
+  if (engine_->layout().choice.batch > 1) limits.max_coded_channels = 2;  // what RuntimeBound() counts with
+  lane->stream.emplace(TRY(AudioStream::Open(job.path, run[slots.stream[i]], limits)));
   const std::span<std::byte> memory = run[slots.window[i]];
   lane->window.emplace(*lane->stream, std::span(reinterpret_cast<float*>(memory.data()), memory.size() / sizeof(float)),
                        engine_->planned().mel.n_samples);
@@ -220,8 +222,13 @@ std::vector<FileResult> Transcriber::Transcribe(const std::vector<FileJob>& jobs
       r.warnings = lane->stream->warnings();
       r.seconds = static_cast<double>(lane->stream->samples_read()) / kSampleRate;
     }
-    if (status.ok() && lane->transcript) status = lane->transcript->Finish(finish(r));
     r.status = std::move(status);
+    if (lane->transcript) {
+      if (r.status.ok())
+        r.status = lane->transcript->Finish(finish(r));
+      else
+        r.reported = lane->transcript->Abandon(finish(r));
+    }
     lane->transcript.reset();
     lane->window.reset();
     lane->stream.reset();

@@ -36,6 +36,7 @@ struct FileResult {
   double seconds = 0;  // of audio
   int64_t windows = 0, segments = 0;
   std::vector<std::string> warnings;
+  bool reported = false;  // a failure is already in the document on standard output
 };
 
 struct Progress {

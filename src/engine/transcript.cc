@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -123,6 +124,7 @@ Status Transcript::Sink::Write(std::string_view data) {
 }
 
 Status Transcript::Header(Output* o) {
+  if (std::exchange(o->begun, true)) return {};
   if (o->format == TextFormat::kVtt) return o->main.Write("WEBVTT\n\n");
   if (o->format == TextFormat::kTsv) return o->main.Write("start\tend\ttext\n");
   if (o->format == TextFormat::kJson) return o->main.Write("{\"segments\": [");
@@ -130,7 +132,7 @@ Status Transcript::Header(Output* o) {
 }
 
 Status Transcript::OpenOutput(TextFormat format, const std::string& path, std::optional<std::pair<uint64_t, uint64_t>> keep) {
-  Output o{format, {}, {}};
+  Output o{format, {}, {}, keep.has_value()};
   const auto open = [&](Sink* sink, const std::string& at, uint64_t length) -> Status {
     sink->path = at;
     const std::string partial = at + ".partial";
@@ -155,11 +157,10 @@ Status Transcript::OpenOutput(TextFormat format, const std::string& path, std::o
 
 Transcript Transcript::OnStdout(TextFormat format) {
   Transcript t;
-  Output o{format, {}, {}};
+  Output o{format, {}, {}, false};
   o.main.fd = STDOUT_FILENO;
   o.main.is_stdout = true;
   if (format == TextFormat::kJson) o.text.fd = UnnamedFile();
-  (void)t.Header(&o);  // a closed stdout shows at the first segment
   t.outputs_.push_back(std::move(o));
   return t;
 }
@@ -199,6 +200,7 @@ Result<Transcript> Transcript::InDirectory(const std::string& directory, const s
 Status Transcript::Add(const Segment& segment) {
   if (Trim(segment.text).empty()) return {};
   for (Output& o : outputs_) {
+    TRY(Header(&o));  // on standard output nothing is printed before there is something to say
     TRY(o.main.Write(Line(o.format, segment, segments_)));
     if (o.text.fd >= 0) {
       const std::string quoted = Quoted(segment.text);
@@ -222,6 +224,7 @@ Status Transcript::Commit(const Checkpoint& checkpoint) {
 
 Status Transcript::Finish(const Json& extra) {
   for (Output& o : outputs_) {
+    TRY(Header(&o));
     if (o.format == TextFormat::kJson) {
       TRY(o.main.Write(segments_ == 0 ? "],\n \"text\": \"" : "\n ],\n \"text\": \""));
       if (o.text.fd >= 0 && ::lseek(o.text.fd, 0, SEEK_SET) == 0) {
@@ -244,6 +247,12 @@ Status Transcript::Finish(const Json& extra) {
   }
   if (!journal_.empty()) ::unlink(journal_.c_str());
   return {};
+}
+
+bool Transcript::Abandon(const Json& extra) {
+  Output& o = outputs_[0];
+  if (!o.main.is_stdout || o.format != TextFormat::kJson || !o.begun) return false;
+  return Finish(extra).ok();
 }
 
 }  // namespace sotto

@@ -186,7 +186,7 @@ WhisperCut CutSegments(const WhisperTokens& tokens, std::span<const int32_t> gen
     first = end;
   }
   // A lone timestamp at the end: nothing is spoken after it. Otherwise the window cuts a sentence that begins at the last pair.
-  if (!single) cut.advance = std::clamp<int64_t>(2 * last_pair, 1, frames);
+  if (!single) cut.advance = std::max<int64_t>(2 * last_pair, 1);
   return cut;
 }
 
