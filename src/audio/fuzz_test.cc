@@ -1,8 +1,6 @@
 // Small files of every format, mutated and cut from fixed seeds: whatever they are, the answer is samples or a sentence, soon,
 // and without more memory than promised. SOTTO_FUZZ_ROUNDS makes it longer, SOTTO_FUZZ_SEED moves it elsewhere.
 #include <gtest/gtest.h>
-#include <malloc.h>
-
 #include <chrono>
 #include <cstdlib>
 #include <random>
@@ -61,11 +59,6 @@ Blob Mutate(Blob b, std::mt19937_64& random) {
     }
   }
   return b;
-}
-
-size_t HeapBytes() {
-  const struct mallinfo2 info = ::mallinfo2();
-  return info.uordblks + info.hblkhd;
 }
 
 TEST(FuzzAudio, MutatedFilesGiveSamplesOrASentence) {

@@ -115,6 +115,19 @@ TEST(HostileAudio, AlacInCaf) {
   if (!alac.empty()) ExpectRefused(HearBytes(alac), "CAF with compressed samples");
 }
 
+TEST(HostileAudio, ChunksAndBlocksThatAskForMemory) {
+  Blob caf = Encode(kCafFormat, Tone(440, 16000, 0.1), 16000, 1);
+  ASSERT_GT(caf.size(), 60u);
+  caf.insert(52, std::string("strg\0\0\0\0\x70\0\0\0", 12));  // 1.9 GB of strings behind "desc"
+  ExpectRefused(HearBytes(caf), "CAF chunk of 1879048192 bytes");
+  WavHead adpcm = MakeHead(0x11, 64, 4, 16000, 200);
+  ExpectRefused(HearBytes(WavBytes(adpcm, Samples(100))), "64 channels of compressed samples");
+  Blob w64 = Encode(SF_FORMAT_W64 | SF_FORMAT_IMA_ADPCM, Tone(440, 16000, 0.1), 16000, 1);
+  ASSERT_GT(w64.size(), 68u);
+  w64[66] = 64;
+  ExpectRefused(HearBytes(w64), "W64 head");
+}
+
 // --- FLAC ---
 
 // Bits, most significant first, with FLAC's two checksums.
@@ -269,18 +282,40 @@ TEST(HostileAudio, TooManyChannelsForACodec) {
 }
 
 TEST(HostileAudio, OggPagesThatNeverEndAPacket) {
-  // Valid head, then pages of one continued packet without end: libogg would collect them all.
-  Blob b = Encode(kVorbisFormat, Tone(440, 16000, 0.5), 16000, 1);
-  const Heard whole = HearBytes(b);
+  // A valid head, then 26 MB of valid pages of one packet without end: libogg would collect them all.
+  const Blob b = Encode(kVorbisFormat, Tone(440, 16000, 0.5), 16000, 1);
   const size_t last = b.rfind("OggS");
-  Blob page = b.substr(last, 27);
-  page[5] = 1;
+  ASSERT_NE(last, std::string::npos);
+  Blob page = b.substr(last, 27) + Blob(255, '\xff') + Blob(255 * 255, 'x');
+  page[5] = 1;  // continued
   page[26] = '\xff';
-  page += Blob(255, '\xff') + Blob(255 * 255, 'x');
-  Blob bomb = b.substr(0, last);
-  for (int i = 0; i < 200; ++i) bomb += page;  // 13 MB; page checksums are wrong, so libogg searches
-  const Heard h = HearBytes(bomb);
-  EXPECT_LE(h.samples.size(), whole.samples.size() + 16000);
+  for (const bool valid : {true, false}) {
+    Blob bomb = b.substr(0, last);
+    uint32_t number = 0;
+    std::memcpy(&number, b.data() + last + 18, 4);
+    for (int i = 0; i < 400; ++i, ++number) {
+      std::memcpy(page.data() + 18, &number, 4);
+      std::memset(page.data() + 22, 0, 4);
+      uint32_t crc = 0;
+      for (size_t k = 0; valid && k < page.size(); ++k) {
+        crc ^= static_cast<uint32_t>(static_cast<uint8_t>(page[k])) << 24;
+        for (int bit = 0; bit < 8; ++bit) crc = crc << 1 ^ ((crc >> 31) ? 0x04c11db7u : 0u);
+      }
+      std::memcpy(page.data() + 22, &crc, 4);
+      bomb += page;
+    }
+    std::vector<std::byte> memory(AudioStream::BufferBytes());
+    std::vector<float> block(4000);
+    const size_t before = HeapBytes();
+    Result<AudioStream> stream = AudioStream::OpenMemory(AsBytes(bomb), "bomb", memory);
+    size_t most = HeapBytes() - std::min(before, HeapBytes());
+    for (int64_t got = 1; stream.ok() && got > 0;) {
+      got = stream->Read(block).value();
+      most = std::max(most, HeapBytes() - std::min(before, HeapBytes()));
+    }
+    EXPECT_LE(most, AudioStream::LibraryBytesBound());
+    EXPECT_TRUE(!stream.ok() || stream->samples_read() <= 8100);
+  }
 }
 
 // --- MP3 ---

@@ -228,6 +228,43 @@ std::string HumanSeconds(double seconds) {
   return fmt::format("{} h {} min", whole / 3600, whole / 60 % 60);
 }
 
+namespace {
+
+// Chunks are 4 bytes of type and 8 of size (big-endian); "desc" comes first. libsndfile allocates a "strg" chunk as large as it
+// says, and its ALAC reader prints to the standard output.
+Status CheckCaf(ByteSource* source) {
+  const std::string& name = source->name();
+  std::byte p[32] = {};
+  source->ReadAt(0, p);
+  if (std::memcmp(p + 28, "lpcm", 4) != 0 && std::memcmp(p + 28, "ulaw", 4) != 0 && std::memcmp(p + 28, "alaw", 4) != 0)
+    return BadInput(fmt::format("{} is CAF with compressed samples, which sotto doesn't read; convert it with: ffmpeg -i IN out.wav", name));
+  int64_t at = 8;
+  for (int chunk = 0; chunk < 1000 && source->ReadAt(at, std::span(p).first(12)) == 12; ++chunk) {
+    uint64_t size = 0;
+    for (int i = 4; i < 12; ++i) size = size << 8 | static_cast<uint64_t>(p[i]);
+    const bool data = std::memcmp(p, "data", 4) == 0;
+    if (data && size == ~0ULL) break;  // up to the end
+    if (size > (data || std::memcmp(p, "free", 4) == 0 ? uint64_t{1} << 50 : 65536))
+      return BadInput(fmt::format("{} has a CAF chunk of {} bytes at byte {}, at most 65536 are allowed; it is damaged, or convert it "
+                                  "with: ffmpeg -i IN out.wav", name, size, at));
+    at += 12 + static_cast<int64_t>(size);
+  }
+  return {};
+}
+
+// The format comes first (byte 40: its GUID and size, 64: tag, 66: channels); ADPCM of many channels takes memory by the block.
+Status CheckW64(ByteSource* source) {
+  std::byte p[68] = {};
+  source->ReadAt(0, p);
+  const auto number = [&](int at) { return static_cast<int>(p[at]) | static_cast<int>(p[at + 1]) << 8; };
+  const int tag = number(64);
+  if (std::memcmp(p + 40, "fmt ", 4) != 0 || (tag != 1 && tag != 3 && tag != 6 && tag != 7 && tag != 0xFFFE && number(66) > 2))
+    return BadInput(fmt::format("{} has a W64 head that sotto doesn't read; convert it with: ffmpeg -i IN out.wav", source->name()));
+  return {};
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Decoder>> OpenSndfile(ByteSource* source, Sniffed sniffed, const AudioLimits& limits) {
   const Container container = sniffed.container;
   Splice splice;
@@ -242,13 +279,8 @@ Result<std::unique_ptr<Decoder>> OpenSndfile(ByteSource* source, Sniffed sniffed
   if (!source->seekable() && (container == Container::kAiff || container == Container::kCaf || container == Container::kW64))
     return BadInput(fmt::format("{} brings AIFF, CAF or W64, which can't be read from a pipe; give the file's path, or pipe WAV: "
                                 "ffmpeg -i IN -f wav -", source->name()));
-  if (container == Container::kCaf) {  // libsndfile's ALAC reader prints to the standard output and is little tested
-    std::byte p[32] = {};
-    source->ReadAt(0, p);
-    if (std::memcmp(p + 28, "lpcm", 4) != 0 && std::memcmp(p + 28, "ulaw", 4) != 0 && std::memcmp(p + 28, "alaw", 4) != 0)
-      return BadInput(fmt::format("{} is CAF with compressed samples, which sotto doesn't read; convert it with: ffmpeg -i IN out.wav",
-                                  source->name()));
-  }
+  if (container == Container::kCaf) TRY(CheckCaf(source));
+  if (container == Container::kW64) TRY(CheckW64(source));
   if (container == Container::kFlac) splice = TRY(SpliceFlac(source, sniffed.start, limits));
   if (container == Container::kOgg) splice = TRY(SpliceOgg(source, limits));
   if (container == Container::kMp3) splice.data_start = sniffed.start;

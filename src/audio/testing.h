@@ -1,7 +1,11 @@
 // For tests of this folder: WAV bytes by hand, other formats through libsndfile, pipes.
 #pragma once
+#include <malloc.h>
 #include <sndfile.h>
 #include <unistd.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
 
 #include <cmath>
 #include <cstdint>
@@ -110,6 +114,9 @@ inline Blob Encode(int format, const std::vector<float>& x, int rate, int channe
   info.samplerate = rate;
   info.channels = channels;
   info.format = format;
+#ifdef __SANITIZE_ADDRESS__
+  const __lsan::ScopedDisabler encoder_leaks;  // libvorbisenc leaks when it refuses a combination of rate and channels
+#endif
   SNDFILE* f = sf_open_virtual(&io, SFM_WRITE, &info, &m);
   if (f == nullptr) return {};
   sf_writef_float(f, x.data(), static_cast<sf_count_t>(x.size()) / channels);
@@ -194,6 +201,12 @@ inline std::string WriteTemp(const std::string& name, std::string_view blob) {
   CHECK(f != nullptr && std::fwrite(blob.data(), 1, blob.size(), f) == blob.size());
   std::fclose(f);
   return path;
+}
+
+// The bytes that the process has from malloc; 0 under sanitizers, which have their own.
+inline size_t HeapBytes() {
+  const struct mallinfo2 info = ::mallinfo2();
+  return info.uordblks + info.hblkhd;
 }
 
 }  // namespace sotto::testing

@@ -212,6 +212,9 @@ Result<std::unique_ptr<Decoder>> OpenWav(ByteSource* source, const AudioLimits& 
     at += 8 + int64_t{size} + (size & 1);
   }
   const CodingRow* row = TRY(Agree(name, format, limits));
+  if (row == nullptr && format.channels > 2)  // libsndfile's block buffers grow with the channels
+    return BadInput(fmt::format("{} has {} channels of compressed samples, at most 2 are read; convert it with: ffmpeg -i IN out.wav",
+                                name, format.channels));
   if (row == nullptr) return std::unique_ptr<Decoder>();
 
   const uint32_t stated = Little<uint32_t>(head + 4);

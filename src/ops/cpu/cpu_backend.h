@@ -31,9 +31,14 @@ class CpuBackend final : public Backend {
   void Add(View a, View b, View out) override;
   void Convert(View x, View out) override;
 
+  static uint64_t AttendBytes(int head_dim);  // a thread's scratch
+
  private:
   struct LinearCall;
   struct AttendCall;
+  struct Attend16Call;
+  template <class Call>
+  void AttendHeads(View q, View k, View v, int heads, int head_dim, float scale, View out);
   std::byte* Lane(int thread) const { return scratch_.data() + static_cast<uint64_t>(thread) * LaneBytes(need_); }
   std::byte* Shared() const { return Lane(need_.threads); }
   // Splits rows into at most a few pieces a thread, of at least `grain` rows.

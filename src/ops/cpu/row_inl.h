@@ -3,6 +3,9 @@
 #include "codec/panel.h"
 #include "ops/cpu/kernels.h"
 #include "ops/cpu/vec.h"
+#if defined(__AVX2__)
+#include "codec/transpose_avx2.h"
+#endif
 
 namespace sotto::cpu {
 namespace {
@@ -128,21 +131,10 @@ inline void Transpose(const float* in, int64_t stride, float* out, int64_t out_s
 }
 #elif defined(__AVX2__)
 inline void Transpose(const float* in, int64_t stride, float* out, int64_t out_stride) {
-  __m256 r[8], t[8];
-  for (int i = 0; i < 8; ++i) r[i] = Load(in + i * stride);
-  for (int i = 0; i < 4; ++i) {
-    t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
-    t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
-  }
-  for (int i = 0; i < 2; ++i)
-    for (int j = 0; j < 2; ++j) {
-      r[4 * i + 2 * j] = _mm256_shuffle_ps(t[4 * i + j], t[4 * i + j + 2], 0x44);
-      r[4 * i + 2 * j + 1] = _mm256_shuffle_ps(t[4 * i + j], t[4 * i + j + 2], 0xEE);
-    }
-  for (int i = 0; i < 4; ++i) {
-    Store(out + i * out_stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
-    Store(out + (i + 4) * out_stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
-  }
+  __m256i r[8];
+  for (int i = 0; i < 8; ++i) r[i] = reinterpret_cast<__m256i>(Load(in + i * stride));
+  Transpose8(r);
+  for (int i = 0; i < 8; ++i) Store(out + i * out_stride, reinterpret_cast<F>(r[i]));
 }
 #else
 inline void Transpose(const float* in, int64_t stride, float* out, int64_t out_stride) {
