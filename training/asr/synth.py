@@ -160,8 +160,8 @@ class Speaker:
         """Noise of RMS 1: white, pink or brown, sometimes with a mains hum."""
         rng = self.rng
         source = rng.choice(self.noises)
-        start = rng.randint(0, len(source) - n)
-        x = source[start:start + n].copy()
+        start = rng.randint(0, max(0, len(source) - n))
+        x = np.resize(source[start:], n) if n > len(source) else source[start:start + n].copy()
         if rng.random() < 0.25:
             t = np.arange(n, dtype=np.float32) / RATE
             f0 = rng.choice((50.0, 60.0)) * rng.uniform(0.99, 1.01)
