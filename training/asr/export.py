@@ -7,6 +7,7 @@ Takes the averaged weights; the phone head of training is left out. Keeps a READ
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -49,10 +50,12 @@ def main():
     model = model.half().eval()
     model.generation_config = generation_config()
     model.save_pretrained(out)
-    T.build(out)
+    for f in (Path(args.work) / "tokenizer").iterdir():
+        shutil.copy(f, out / f.name)
     WhisperFeatureExtractor(feature_size=80, sampling_rate=16000, hop_length=data.MEL_HOP, chunk_length=10,
                             n_fft=400).save_pretrained(out)
-    # WhisperProcessor of transformers 5 reads processor_config.json or preprocessor_config.json
+    for f in out.iterdir():
+        f.chmod(0o644)
     config = json.loads((out / "config.json").read_text())
     print(json.dumps(saved["state"]), sum(p.numel() for p in model.parameters()), "parameters",
           sum(f.stat().st_size for f in out.iterdir() if f.is_file()), "bytes,", config["architectures"])
