@@ -1,7 +1,7 @@
 """Batches for training: windows of synthetic speech -> log-mel features and decoder targets.
 
 Nothing is stored: a worker process synthesizes every batch when it is needed, seeded by
-(seed, step), so no sentence is heard twice and a resumed run continues with fresh data.
+(seed, step), so a resumed run continues with fresh data.
 """
 
 import random
@@ -53,37 +53,49 @@ class Targets:
 
     def __call__(self, segments, timestamps, offset_s=0.0, previous=None):
         """segments: [(start_s, end_s or None if the window's end cuts it, written)]. Returns
-        (inputs, targets), targets aligned to the next token, IGNORE where there is no loss."""
+        (inputs, targets, places): targets aligned to the next token, IGNORE where there is no loss;
+        places: encoder position at which the target is about to be heard, -1 where unknown."""
         head = [T.SOT, T.EN, T.TRANSCRIBE] + ([] if timestamps else [T.NOTIMESTAMPS])
-        body = []
+        body, places = [], []
         for start, end, written in segments:
-            if not timestamps:
-                body += self.text(written) if end is not None else []
-            elif end is None:
-                body += [stamp(start + offset_s)]
-            else:
-                body += [stamp(start + offset_s), *self.text(written), stamp(end + offset_s)]
+            if timestamps:
+                body.append(stamp(start + offset_s))
+                places.append(start * 50)
+            if end is None:
+                continue
+            ids = self.text(written)
+            body += ids
+            # a token's time in proportion to its letters; a digit counts as four
+            sizes = np.array([sum(4 if c.isdigit() else 1 for c in self.tok.decode([i])) for i in ids])
+            middle = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
+            places += list(50 * (start + middle * (end - start)))
+            if timestamps:
+                body.append(stamp(end + offset_s))
+                places.append(end * 50)
         if segments:
             inputs = head + body
             targets = [T.EN] + [IGNORE] * (len(head) - 2) + body + [T.EOT]
+            places = [-1] * (len(head) - 1) + places + [-1]
         else:
             # no speech: <|nospeech|> at the first position, then nothing. Decoders that suppress
             # an immediate end emit a timestamp or <|nospeech|>, after which the end must follow.
             forced = stamp(self.rng.uniform(0, 1)) if timestamps else T.NOSPEECH
             inputs = head + [forced]
             targets = [T.NOSPEECH] + [IGNORE] * (len(head) - 2) + [T.EOT, T.EOT]
+            places = [-1] * len(targets)
         if previous:
             prefix = [T.STARTOFPREV] + self.text(previous)
             inputs = prefix + inputs
             targets = [IGNORE] * len(prefix) + targets
-        return inputs, targets
+            places = [-1] * len(prefix) + places
+        return inputs, targets, places
 
 
 def stage(progress):
     """Curriculum by progress 0..1: kind of window and its length in seconds."""
-    if progress < 0.30:
+    if progress < 0.48:
         return "clip", 0.0
-    if progress < 0.52:
+    if progress < 0.68:
         return "window", 5.6
     return "window", 10.0
 
@@ -100,7 +112,7 @@ class Stream(IterableDataset):
         self.rng = random.Random(self.seed)
         self.targets = Targets(self.tok, self.rng)
         self.mel = LogMel()
-        self.speaker = synth.Speaker(self.phones, self.seed)
+        self.speaker = synth.Speaker(self.phones, self.seed, replay=0.5)
         while True:
             kind, length = stage(self.progress.value)
             if kind == "clip":
@@ -145,9 +157,11 @@ class Stream(IterableDataset):
         length = max(len(r[0]) for r in rows)
         inputs = torch.full((len(rows), length), T.EOT)
         targets = torch.full((len(rows), length), IGNORE)
-        for i, (a, b) in enumerate(rows):
+        places = torch.full((len(rows), length), -1.0)
+        for i, (a, b, c) in enumerate(rows):
+            places[i, :len(c)] = torch.tensor(c)
             inputs[i, :len(a)] = torch.tensor(a)
             targets[i, :len(b)] = torch.tensor(b)
         return {"mel": self.mel(torch.from_numpy(audio)), "phones": torch.from_numpy(phones),
-                "inputs": inputs, "targets": targets, "offset": offset,
+                "inputs": inputs, "targets": targets, "places": places, "offset": offset,
                 "sentences": sum(len(w["segments"]) for w in batch), "seconds": len(batch) * frames * 0.02}

@@ -6,10 +6,12 @@ Wall-clock schedule: the learning rate and the curriculum follow elapsed / --min
 ends on time on a machine of any speed. A checkpoint is written every 3 minutes (DIR/last.pt);
 the same command resumes from it. Optimizer: Muon (orthogonalised momentum, Jordan 2024) for the
 weight matrices of the layers, AdamW for the rest. Auxiliary loss: the phone of every 20 ms frame,
-known from the synthesizer, from the third encoder layer; its head is dropped at export.
+known from the synthesizer, from the third encoder layer; its head is dropped at export. Guided
+attention: two heads of each decoder layer learn to look where the token is heard.
 """
 
 import argparse
+import json
 import math
 import multiprocessing
 import os
@@ -33,6 +35,7 @@ CONFIG = dict(
     activation_dropout=0.0, activation_function="gelu", scale_embedding=False,
     bos_token_id=T.EOT, eos_token_id=T.EOT, pad_token_id=T.EOT, decoder_start_token_id=T.SOT,
     suppress_tokens=[], begin_suppress_tokens=[220, T.EOT], max_length=192)
+GUIDED = 2                         # heads of every decoder layer with guided attention
 PHONE_LAYER = 2                    # index of the encoder layer under the phone head
 
 
@@ -49,8 +52,29 @@ class Model(nn.Module):
             embed.normal_(0, 0.02)
             embed[T.TIME0:T.TIME0 + 500] += 0.05 * self.whisper.model.encoder.embed_positions.weight
             embed[T.TIME0 + 500] = embed[T.TIME0 + 499]
+        self.queries = {}
+        for i, layer in enumerate(self.whisper.model.decoder.layers):
+            layer.encoder_attn_layer_norm.register_forward_hook(
+                lambda module, args, output, i=i: self.queries.__setitem__(i, output))
 
-    def forward(self, mel, inputs, offset):
+    def guide(self, encoded, places):
+        """Guided attention: -log of the mass that the GUIDED heads of the cross-attention put near
+        the place where the next token is heard (Gaussian of 0.3 s). Without it the attention stayed
+        uniform for 11,000 sentences."""
+        known = places >= 0
+        distance = torch.arange(encoded.shape[1]) - places[known][:, None]
+        near = torch.exp(-distance ** 2 / (2 * 15.0 ** 2))
+        loss = 0.0
+        for i, layer in enumerate(self.whisper.model.decoder.layers):
+            attention, n = layer.encoder_attn, 64 * GUIDED
+            q = F.linear(self.queries[i], attention.q_proj.weight[:n], attention.q_proj.bias[:n]) * attention.scaling
+            k = F.linear(encoded, attention.k_proj.weight[:n])
+            q, k = (x.unflatten(-1, (GUIDED, 64)).transpose(1, 2) for x in (q, k))
+            weights = (q @ k.transpose(-1, -2)).softmax(-1).transpose(1, 2)[known]
+            loss = loss - (weights * near[:, None]).sum(-1).clamp_min(1e-6).log().mean()
+        return loss / len(self.whisper.model.decoder.layers)
+
+    def forward(self, mel, inputs, offset, places):
         encoder = self.whisper.model.encoder
         x = F.gelu(encoder.conv1(mel))
         x = F.gelu(encoder.conv2(x)).transpose(1, 2)
@@ -62,7 +86,7 @@ class Model(nn.Module):
         x = encoder.layer_norm(x)
         hidden = self.whisper.model.decoder(
             input_ids=inputs, encoder_hidden_states=x, use_cache=False).last_hidden_state
-        return self.whisper.proj_out(hidden), phones
+        return self.whisper.proj_out(hidden), phones, self.guide(x, places)
 
 
 def token_loss(logits, targets, smoothing=0.05):
@@ -116,10 +140,10 @@ class Muon(torch.optim.Optimizer):
 
 
 def rate(progress):
-    """Learning rate factor: 2 % warm-up, flat to 40 %, cosine to zero."""
+    """Learning rate factor: 2 % warm-up, flat to 55 %, cosine to zero."""
     if progress < 0.02:
         return max(progress / 0.02, 0.01)
-    return 1.0 if progress < 0.4 else 0.5 + 0.5 * math.cos(math.pi * min(1.0, (progress - 0.4) / 0.6))
+    return 1.0 if progress < 0.55 else 0.5 + 0.5 * math.cos(math.pi * min(1.0, (progress - 0.55) / 0.45))
 
 
 def main():
@@ -140,7 +164,9 @@ def main():
     if not (work / "tokenizer").exists():
         T.build(work / "tokenizer")
     tok = WhisperTokenizer.from_pretrained(work / "tokenizer")
-    phones = synth.phone_inventory()
+    if not (work / "phones.json").exists():
+        (work / "phones.json").write_text(json.dumps(synth.phone_inventory()))
+    phones = json.loads((work / "phones.json").read_text())
     model = Model(len(phones))
     matrices = [p for n, p in model.whisper.model.named_parameters() if p.ndim == 2 and ".layers." in n]
     if args.optimizer == "adamw":
@@ -185,11 +211,12 @@ def main():
         for o, peak in zip(optimizers, (args.lr, 2 * args.lr)):
             for group in o.param_groups:
                 group["lr"] = peak * factor
-        logits, phone_logits = model(batch["mel"], batch["inputs"], batch["offset"])
+        logits, phone_logits, guide = model(batch["mel"], batch["inputs"], batch["offset"], batch["places"])
         loss, accuracy, near = token_loss(logits, batch["targets"])
         phone_loss = F.cross_entropy(phone_logits.flatten(0, 1), batch["phones"].flatten())
-        phone_weight = 1.0 if progress.value < 0.3 else 0.3
-        (loss + phone_weight * phone_loss).backward()
+        phone_weight = 0.5 if progress.value < 0.6 else 0.2
+        guide_weight = 0.5 if progress.value < 0.6 else 0.2
+        (loss + phone_weight * phone_loss + guide_weight * guide).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for o in optimizers:
             o.step()
@@ -200,17 +227,17 @@ def main():
             for k, v in model.state_dict().items():
                 average[k].lerp_(v, 1 - decay)
         phone_accuracy = (phone_logits.argmax(-1) == batch["phones"]).float().mean().item()
-        sums.append((loss.item(), accuracy, near, phone_loss.item(), phone_accuracy, batch["sentences"], batch["seconds"]))
+        sums.append((loss.item(), accuracy, near, phone_loss.item(), phone_accuracy, guide.item(), batch["sentences"], batch["seconds"]))
         state["elapsed"] = start_elapsed + time.time() - begin
         state["sentences"] += batch["sentences"]
         state["audio_s"] += batch["seconds"]
         if time.time() - shown_at > 20:
             span = time.time() - shown_at
             m = torch.tensor(sums)
-            mean = [m[:, i].nanmean().item() for i in range(5)]
+            mean = [m[:, i].nanmean().item() for i in range(6)]
             print(f"step {state['step']} {state['elapsed'] / 60:.1f} min, left {(budget - state['elapsed']) / 60:.1f} | "
-                  f"loss {mean[0]:.3f} text {mean[1]:.3f} time {mean[2]:.3f} | phone {mean[3]:.3f} {mean[4]:.3f} | "
-                  f"{m[:, 5].sum() / span:.1f} sentences/s, {m[:, 6].sum() / span:.0f} x real time, "
+                  f"loss {mean[0]:.3f} text {mean[1]:.3f} time {mean[2]:.3f} | phone {mean[3]:.3f} {mean[4]:.3f} guide {mean[5]:.2f} | "
+                  f"{m[:, -2].sum() / span:.1f} sentences/s, {m[:, -1].sum() / span:.0f} x real time, "
                   f"{span / len(sums):.2f} s/step, wait {waited / span:.0%}, lr {args.lr * factor:.2e}, "
                   f"seen {state['sentences']}", flush=True)
             sums, waited, shown_at = [], 0.0, time.time()
