@@ -80,7 +80,7 @@ struct CpuBackend::Attend16Call {
   float scale;
   int16_t *keys, *values, *weights, *queries;
   int32_t *scores, *products;
-  float *mixed, *column_scales, *peaks, *sums;
+  float *mixed, *column_scales, *peaks, *sums, *query_scales;
 
   Attend16Call(const Kernels& table, std::byte* lane, int head_dim) : kernels(table), parts(*table.attend16) {
     const int64_t dim = Padded(head_dim);
@@ -88,30 +88,28 @@ struct CpuBackend::Attend16Call {
     values = keys + kKeys * dim;
     weights = values + kKeys * dim;
     queries = weights + kMaxTileRows * kKeys;
-    scores = reinterpret_cast<int32_t*>(queries + kMaxTileRows * dim);
+    scores = reinterpret_cast<int32_t*>(queries + kQueries * dim);
     products = scores + kMaxTileRows * kKeys;
     mixed = reinterpret_cast<float*>(products + kMaxTileRows * dim);
     column_scales = mixed + kQueries * dim;
     peaks = column_scales + dim;
     sums = peaks + kQueries;
+    query_scales = sums + kQueries;
   }
   static uint64_t Bytes(uint64_t dim) {
-    return 2 * (2 * kKeys * dim + kMaxTileRows * (kKeys + dim)) +
-           4 * (kMaxTileRows * (kKeys + dim) + kQueries * (dim + 2) + dim);
+    return 2 * ((2 * kKeys + kQueries) * dim + kMaxTileRows * kKeys) +
+           4 * (kMaxTileRows * (kKeys + dim) + kQueries * (dim + 3) + dim);
   }
 
-  void Tile(int64_t first, int64_t row, int m, int64_t n, float key_scale) const {
+  void Tile(int64_t row, int m, int64_t n, float key_factor) const {
     const int64_t dim = q.cols, padded = Padded(dim), padded_keys = Padded(n);
-    float factors[kMaxTileRows];
-    for (int r = 0; r < m; ++r) {
-      const float query_scale = parts.quantize(q.F32(first + row + r), dim, padded, Limit(dim), queries + r * padded);
-      factors[r] = query_scale * key_scale * scale * 1.44269504f;  // scores as powers of two
-    }
-    kernels.i16_tile(queries, padded, m, {keys, padded_keys / kPanel, kPanel * padded}, padded, scores, kKeys, false);
+    kernels.i16_tile(queries + row * padded, padded, m, {keys, padded_keys / kPanel, kPanel * padded}, padded, scores,
+                     kKeys, false);
     float tile_factor[kMaxTileRows], shrink[kMaxTileRows];
     for (int r = 0; r < m; ++r) {
       float here, &peak = peaks[row + r], &sum = sums[row + r];
-      const int32_t tile_sum = parts.soften(scores + r * kKeys, n, factors[r], &here, weights + r * kKeys);
+      const int32_t tile_sum =
+          parts.soften(scores + r * kKeys, n, query_scales[row + r] * key_factor, &here, weights + r * kKeys);
       const float now = std::max(peak, here);
       shrink[r] = peak < now ? std::exp2(peak - now) : 1.0f;
       tile_factor[r] = (here < now ? std::exp2(here - now) : 1.0f) * 0x1p-13f;
@@ -129,12 +127,15 @@ struct CpuBackend::Attend16Call {
     std::fill(peaks, peaks + rows, -__builtin_inff());
     std::fill(sums, sums + rows, 0.0f);
     std::fill(mixed, mixed + rows * padded, 0.0f);
+    for (int64_t r = 0; r < rows; ++r)
+      query_scales[r] = parts.quantize(q.F32(first + r), dim, padded, Limit(dim), queries + r * padded);
     for (int64_t j = 0; j < k.rows; j += kKeys) {
       const int64_t n = std::min(kKeys, k.rows - j);
       const float key_scale = parts.pack_keys(k.F32(j), k.stride, n, static_cast<int>(dim), Limit(dim), keys);
+      const float key_factor = key_scale * scale * 1.44269504f;  // scores as powers of two
       parts.pack_values(v.F32(j), v.stride, n, static_cast<int>(dim), kValueLimit, values, column_scales);
       for (int64_t r = 0; r < rows; r += kernels.tile_rows)
-        Tile(first, r, static_cast<int>(std::min<int64_t>(kernels.tile_rows, rows - r)), n, key_scale);
+        Tile(r, static_cast<int>(std::min<int64_t>(kernels.tile_rows, rows - r)), n, key_factor);
     }
     for (int64_t r = 0; r < rows; ++r) kernels.scale(mixed + r * padded, dim, 1.0f / sums[r], out.F32(first + r));
   }

@@ -81,8 +81,20 @@ int64_t ArgMax(const float* x, int64_t n) {
 double SumExp(const float* x, int64_t n, float shift) {
   const F s = Set(shift);
   double total = 0;  // by blocks: 50,000 terms in one float chain would lose digits
-  for (int64_t at = 0; at < n; at += 4096)
-    total += SumOver(x + at, n - at < 4096 ? n - at : 4096, kMinusInfinity, [&](F v) { return Exp(v - s); });
+  for (int64_t at = 0; at < n; at += 4096) {
+    const int64_t end = n - at < 4096 ? n : at + 4096;
+    F sum[4] = {};
+    int64_t i = at;
+    for (; i + 4 * kLanes <= end; i += 4 * kLanes) {
+      F e[4];
+      for (int j = 0; j < 4; ++j) e[j] = Load(x + i + j * kLanes) - s;
+      Exp(e);
+      for (int j = 0; j < 4; ++j) sum[j] += e[j];
+    }
+    for (; i + kLanes <= end; i += kLanes) sum[0] += Exp(Load(x + i) - s);
+    if (i < end) sum[1] += Exp(LoadPart(x + i, end - i, kMinusInfinity) - s);
+    total += Sum((sum[0] + sum[1]) + (sum[2] + sum[3]));
+  }
   return total;
 }
 
@@ -97,14 +109,17 @@ float Soften(float* s, int64_t n, float* peak, float* sum) {
   const float before = *peak, high = MaxOf(s, n);
   const float now = high > before ? high : before;
   const F shift = Set(now);
-  F totals[2] = {};
+  F totals[4] = {};
   int64_t i = 0;
-  for (; i + 2 * kLanes <= n; i += 2 * kLanes)
-    for (int j = 0; j < 2; ++j) {
-      const F e = Exp(Load(s + i + j * kLanes) - shift);
-      Store(s + i + j * kLanes, e);
-      totals[j] += e;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    F e[4];
+    for (int j = 0; j < 4; ++j) e[j] = Load(s + i + j * kLanes) - shift;
+    Exp(e);
+    for (int j = 0; j < 4; ++j) {
+      Store(s + i + j * kLanes, e[j]);
+      totals[j] += e[j];
     }
+  }
   for (; i + kLanes <= n; i += kLanes) {
     const F e = Exp(Load(s + i) - shift);
     Store(s + i, e);
@@ -118,7 +133,7 @@ float Soften(float* s, int64_t n, float* peak, float* sum) {
   float lanes[kLanes];
   Store(lanes, Exp(Set(before - now)));  // 0 at the first step, when before is -inf
   *peak = now;
-  *sum = *sum * lanes[0] + Sum(totals[0] + totals[1]);
+  *sum = *sum * lanes[0] + Sum((totals[0] + totals[1]) + (totals[2] + totals[3]));
   return lanes[0];
 }
 
