@@ -35,7 +35,8 @@ TEST(Allocations, NoneAbove64KiBFromLoadToTheLastToken) {
     const FileJob job{dir / "a.wav", [&]() -> Result<Transcript> {
                         return Transcript::InDirectory(dir.path(), "a", {TextFormat::kTxt}, "", false);
                       }};
-    const auto results = transcriber.Transcribe({job}, [](const FileResult&) { return Json::object(); }, nullptr, kGoOn);
+    const auto results = transcriber.Transcribe(
+        {job}, [](const FileResult&) { return Json::object(); }, nullptr, kGoOn);
     const HeapCount count = StopHeapCount();
     if (!count.available) GTEST_SKIP() << "malloc cannot be counted under a sanitizer";
     ASSERT_TRUE(results[0].status.ok());

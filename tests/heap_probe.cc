@@ -14,8 +14,7 @@ constexpr size_t kLarge = 64 << 10;
   if (!g_armed.load(std::memory_order_relaxed)) return;
   g_calls.fetch_add(1);
   if (n > kLarge) g_large.fetch_add(1);
-  for (size_t most = g_largest.load(); n > most && !g_largest.compare_exchange_weak(most, n);) {
-  }
+  for (size_t most = g_largest.load(); n > most && !g_largest.compare_exchange_weak(most, n);) {}
 }
 }  // namespace
 

@@ -8,8 +8,8 @@ namespace sotto {
 
 struct HeapCount {
   int64_t calls = 0;
-  int64_t large = 0;     // of more than 64 KiB
-  size_t largest = 0;    // bytes
+  int64_t large = 0;   // of more than 64 KiB
+  size_t largest = 0;  // bytes
   bool available = false;
 };
 
