@@ -79,7 +79,8 @@ inline Blob WavFloat(const std::vector<float>& x, uint32_t rate, int channels = 
 
 inline std::vector<float> Tone(double hz, double rate, double seconds, double level = 0.5) {
   std::vector<float> x(static_cast<size_t>(rate * seconds));
-  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(level * std::sin(2 * M_PI * hz * static_cast<double>(i) / rate));
+  for (size_t i = 0; i < x.size(); ++i)
+    x[i] = static_cast<float>(level * std::sin(2 * M_PI * hz * static_cast<double>(i) / rate));
   return x;
 }
 
@@ -125,7 +126,8 @@ inline Blob Encode(int format, const std::vector<float>& x, int rate, int channe
 }
 
 inline constexpr int kFlacFormat = SF_FORMAT_FLAC | SF_FORMAT_PCM_16, kVorbisFormat = SF_FORMAT_OGG | SF_FORMAT_VORBIS,
-                     kOpusFormat = SF_FORMAT_OGG | SF_FORMAT_OPUS, kMp3Format = SF_FORMAT_MPEG | SF_FORMAT_MPEG_LAYER_III,
+                     kOpusFormat = SF_FORMAT_OGG | SF_FORMAT_OPUS,
+                     kMp3Format = SF_FORMAT_MPEG | SF_FORMAT_MPEG_LAYER_III,
                      kAiffFormat = SF_FORMAT_AIFF | SF_FORMAT_PCM_16, kAuFormat = SF_FORMAT_AU | SF_FORMAT_PCM_16,
                      kCafFormat = SF_FORMAT_CAF | SF_FORMAT_PCM_16, kW64Format = SF_FORMAT_W64 | SF_FORMAT_PCM_16,
                      kAdpcmFormat = SF_FORMAT_WAV | SF_FORMAT_IMA_ADPCM;
