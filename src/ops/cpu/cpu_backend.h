@@ -19,7 +19,8 @@ uint64_t SharedBytes(const ScratchNeed& need);
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(Isa isa, Threads* threads, const ScratchNeed& need, std::span<std::byte> scratch);
+  // `kernels`: of `isa`, or something that stands in for them (tests).
+  CpuBackend(Isa isa, const Kernels& kernels, Threads* threads, const ScratchNeed& need, std::span<std::byte> scratch);
 
   void LayerNorm(View x, View gain, View bias, float eps, View out) override;
   void Linear(View x, const WeightView& w, View bias, View out, Into into) override;

@@ -137,24 +137,20 @@ float Soften(float* s, int64_t n, float* peak, float* sum) {
   return lanes[0];
 }
 
-// A square of kLanes x kLanes: out[i][j] = in[j * stride + i].
-#if defined(__AVX512F__)
-inline void Transpose(const float* in, int64_t stride, float* out, int64_t out_stride) {
-  const __m512i at = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                                        _mm512_set1_epi32(static_cast<int>(stride)));
-  for (int i = 0; i < 16; ++i) Store(out + i * out_stride, _mm512_i32gather_ps(at, in + i, 4));
-}
-#elif defined(__AVX2__)
+// A square: out[i][j] = in[j * stride + i].
+#if defined(__AVX2__)
+constexpr int kSquare = 8;
 inline void Transpose(const float* in, int64_t stride, float* out, int64_t out_stride) {
   __m256i r[8];
-  for (int i = 0; i < 8; ++i) r[i] = reinterpret_cast<__m256i>(Load(in + i * stride));
+  for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in + i * stride));
   Transpose8(r);
-  for (int i = 0; i < 8; ++i) Store(out + i * out_stride, reinterpret_cast<F>(r[i]));
+  for (int i = 0; i < 8; ++i) _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i * out_stride), r[i]);
 }
 #else
+constexpr int kSquare = 4;
 inline void Transpose(const float* in, int64_t stride, float* out, int64_t out_stride) {
-  for (int i = 0; i < kLanes; ++i)
-    for (int j = 0; j < kLanes; ++j) out[i * out_stride + j] = in[j * stride + i];
+  for (int i = 0; i < kSquare; ++i)
+    for (int j = 0; j < kSquare; ++j) out[i * out_stride + j] = in[j * stride + i];
 }
 #endif
 
@@ -164,8 +160,8 @@ void PackKeys(const float* keys, int64_t stride, int64_t n, int dim, float* out)
     const float* from = keys + at * stride;
     int d = 0;
     if (valid == kPanel)
-      for (; d + kLanes <= dim; d += kLanes)
-        for (int j = 0; j < kPanel; j += kLanes) Transpose(from + j * stride + d, stride, out + d * kPanel + j, kPanel);
+      for (; d + kSquare <= dim; d += kSquare)
+        for (int j = 0; j < kPanel; j += kSquare) Transpose(from + j * stride + d, stride, out + d * kPanel + j, kPanel);
     for (; d < dim; ++d)
       for (int64_t j = 0; j < kPanel; ++j) out[d * kPanel + j] = j < valid ? from[j * stride + d] : 0.0f;
   }
