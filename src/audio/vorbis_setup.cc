@@ -139,7 +139,8 @@ Status CheckVorbisSetup(const std::string& name, const std::byte* packet, int64_
       BadInput(fmt::format("{} has a Vorbis set-up that is damaged or forged; fetch it again", name));
   Bits b(packet, size);
   if (b.Read(8) != 5) return malformed;
-  b.Skip(48);  // "vorbis", which libvorbis compares
+  for (const char c : {'v', 'o', 'r', 'b', 'i', 's'})
+    if (b.Read(8) != static_cast<uint8_t>(c)) return malformed;
   Book books[256];
   const int64_t count = b.Read(8) + 1;
   int64_t total = 0;
