@@ -14,6 +14,7 @@
 
 #include "engine/decode.h"
 #include "engine/engine.h"
+#include "kv/store.h"
 #include "plan/machine.h"
 
 namespace sotto {

@@ -39,7 +39,8 @@ class CTranslate2:
         self.details = {"compute_type": self.model.compute_type}
 
     def generate(self, states, tokens):
-        """Seconds for the prompt and `tokens` greedy tokens; the end of text is suppressed."""
+        """Seconds for the prompt and `tokens` greedy tokens; the end of text is suppressed. ctranslate2 stops after
+        min(max_length / 2, max_length - 3) tokens (3: the prompt before its last token), so 3 is the least."""
         start = time.perf_counter()
         result = self.model.generate(states, [PROMPT], beam_size=1, max_length=2 * tokens, suppress_blank=False,
                                      suppress_tokens=[EOT])[0]
@@ -52,9 +53,10 @@ class CTranslate2:
         start = time.perf_counter()
         states = self.model.encode(self.features)
         encoder = time.perf_counter() - start
-        prompt, _ = self.generate(states, 1)
-        whole, ids = self.generate(states, 1 + STEPS)
-        return encoder, prompt, whole - prompt, {"ids": ids[:8]}
+        few, _ = self.generate(states, 3)  # the prompt, which gives the first token, and two steps
+        whole, ids = self.generate(states, 3 + STEPS)
+        steps = whole - few
+        return encoder, few - 2 * steps / STEPS, steps, {"ids": ids[:8]}
 
 
 class WhisperCpp:

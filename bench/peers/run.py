@@ -69,9 +69,9 @@ class Contestant:
             chunk = os.read(self.process.stdout.fileno(), 1 << 16) if ready else b""
             if not chunk:
                 self.log.seek(0)
-                why = self.log.read().decode(errors="replace").strip().splitlines()[-3:]
+                why = self.log.read().decode(errors="replace").strip().splitlines()[-1:]
                 self.close(kill=True)
-                raise Failed(f"{self.name}: " + ("no answer in time" if not ready else " / ".join(why) or "it ended"))
+                raise Failed(f"{self.name}: " + ("no answer in time" if not ready else "".join(why) or "it ended"))
             line += chunk
         return json.loads(line)
 
