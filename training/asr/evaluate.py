@@ -12,7 +12,8 @@ Sets, all made of held-back sentences (corpus.in_test), regenerated from fixed s
   voices    as mix, voices (base or variant) that were never trained
   short     one sentence of 1.5 to 5 s, as mix
   long      recordings of 30 to 40 s, sentences cut by the window's end, sequential decoding
-  silence   windows without speech: share whose transcript is not empty (with, without timestamps)
+  silence   windows without speech: how many transcripts are not empty (with, without timestamps);
+            probability of <|nospeech|> at the first position there, and for 20 windows of `mix`
 Word error rate: (substitutions + deletions + insertions) / reference words over the whole set,
 after corpus.normalise. Times: mean absolute difference to the synthesizer's, over windows whose
 number of segments is right. Sentences and seeds are fixed; espeak-ng 1.51 was used.
@@ -51,7 +52,7 @@ def make(name, sentences):
     """The windows of a set: [{audio, segments}] with about `sentences` sentences."""
     speaker = synth.Speaker([""], SEEDS[name], split="test", held_voices=name == "voices")
     items, count = [], 0
-    while count < (sentences if name != "silence" else 60):
+    while count < (sentences if name != "silence" else 40):
         if name == "silence":
             item = speaker.window(speech_share=0.0)
         elif name == "short":
@@ -103,6 +104,14 @@ class Decoder:
         return ids
 
     @torch.no_grad()
+    def nospeech(self, audios):
+        """Probability of <|nospeech|> after <|startoftranscript|>."""
+        features = self.processor.feature_extractor(audios, sampling_rate=16000, return_tensors="pt").input_features
+        start = torch.full((len(audios), 1), self.config.decoder_start_token_id)
+        logits = self.model(features, decoder_input_ids=start).logits[:, 0]
+        return logits.softmax(-1)[:, self.config.no_timestamps_token_id - 1]
+
+    @torch.no_grad()
     def long(self, audio):
         inputs = self.processor.feature_extractor(audio, sampling_rate=16000, return_tensors="pt", truncation=False,
                                                   padding="longest", return_attention_mask=True)
@@ -128,6 +137,9 @@ def evaluate(decoder, name, sentences, show=0):
         for mode in (True, False):
             texts = [decoder.text(ids).strip() for ids in decoder.windows(audios, mode)]
             result["not_empty_" + ("timestamps" if mode else "plain")] = sum(bool(t) for t in texts)
+        speech = [i["audio"] for i in make("mix", 40)][:20]
+        result["nospeech_min_in_silence"] = round(decoder.nospeech(audios).min().item(), 3)
+        result["nospeech_max_in_speech"] = round(decoder.nospeech(speech).max().item(), 3)
         return result
     references = [" ".join(t for _, _, t in i["segments"]) for i in items]
     if name == "long":

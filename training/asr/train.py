@@ -34,7 +34,7 @@ CONFIG = dict(
     max_source_positions=data.POSITIONS, max_target_positions=192, dropout=0.0, attention_dropout=0.0,
     activation_dropout=0.0, activation_function="gelu", scale_embedding=False,
     bos_token_id=T.EOT, eos_token_id=T.EOT, pad_token_id=T.EOT, decoder_start_token_id=T.SOT,
-    suppress_tokens=[], begin_suppress_tokens=[220, T.EOT], max_length=192)
+    suppress_tokens=[], begin_suppress_tokens=[220], max_length=192)
 GUIDED = 2                         # heads of every decoder layer with guided attention
 PHONE_LAYER = 2                    # index of the encoder layer under the phone head
 
