@@ -1,11 +1,11 @@
-// `sotto pull` is a program of its own, sotto-pull (src/cli/pull/), because OpenSSL and cpp-httplib cost memory even when
-// no command uses them: VmHWM of a program that prints one line, Debian 12, g++ 12:
+// `sotto pull` is a program of its own, sotto-pull (src/cli/pull/), because OpenSSL costs memory even when no command
+// uses it: VmHWM of a program that prints one line, Debian 12, g++ 12:
 //
-//   libstdc++ and fmt alone       2.6 MiB
-//   + libssl, libcrypto           4.4 MiB
-//   + libcpp-httplib, brotli, z   7.3 MiB
+//   libstdc++ and fmt alone                          2.6 MiB
+//   + libssl, libcrypto                              4.4 MiB
+//   + Debian's libcpp-httplib (with brotli and z)    7.3 MiB
 //
-// sotto's other commands live in budgets where 4.7 MiB are an encoder layer.
+// sotto's other commands live in budgets where that is an encoder layer.
 #pragma once
 #include <string>
 #include <vector>
