@@ -29,7 +29,6 @@ def generation_config():
         decoder_start_token_id=T.SOT, bos_token_id=T.EOT, eos_token_id=T.EOT, pad_token_id=T.EOT,
         suppress_tokens=[], begin_suppress_tokens=CONFIG["begin_suppress_tokens"],
         max_initial_timestamp_index=50, max_length=CONFIG["max_target_positions"], return_timestamps=False)
-
     values["alignment_heads"] = ALIGNMENT_HEADS
     return GenerationConfig(**values)
 
