@@ -17,8 +17,8 @@ import data
 import tokenizer as T
 from train import CONFIG
 
-# heads of the cross-attention that follow time (layer, head); None: leave the field out
-ALIGNMENT_HEADS = None
+# heads of the cross-attention that were guided to follow time: (layer, head)
+ALIGNMENT_HEADS = [[0, 0], [0, 1], [1, 0], [1, 1]]
 
 
 def generation_config():
@@ -29,8 +29,7 @@ def generation_config():
         decoder_start_token_id=T.SOT, bos_token_id=T.EOT, eos_token_id=T.EOT, pad_token_id=T.EOT,
         suppress_tokens=[], begin_suppress_tokens=CONFIG["begin_suppress_tokens"],
         max_initial_timestamp_index=50, max_length=CONFIG["max_target_positions"], return_timestamps=False)
-    if ALIGNMENT_HEADS:
-        values["alignment_heads"] = ALIGNMENT_HEADS
+    values["alignment_heads"] = ALIGNMENT_HEADS
     return GenerationConfig(**values)
 
 
