@@ -53,14 +53,16 @@ TEST(Budget, ActualIsAtMostPlannedAndPlannedIsTight) {
   for (const std::string& model : m.paths)
     for (const char* weights : {"fp32", "fp16", "bf16", "int8"})
       for (const int batch : {1, 3}) {
-        std::vector<std::string> args = {"transcribe", model, m.audio, "--json", "-o", m.dir / "out", "--weights", weights,
-                                         "--memory", "1GiB", "--batch", std::to_string(batch)};
+        if (model != m.large && batch == 3 && weights != std::string("int8")) continue;  // the rest says nothing new
+        std::vector<std::string> args = {"transcribe", model,   m.audio,    "--json", "-o",      m.dir / "out",
+                                         "--weights",  weights, "--memory", "1GiB",   "--batch", std::to_string(batch)};
         if (batch == 3) args.insert(args.begin() + 3, {m.longer, kGolden + "audio/long.wav"});
         const Ran ran = RunSotto(args);
         ASSERT_EQ(ran.code, 0) << ran.err << ran.out;
         const Json j = Document(ran);
         const uint64_t planned = j["plan"]["memory"]["total_bytes"], peak = j["ledger"]["peak_bytes"];
-        const std::string what = fmt::format("{} {} batch {}: planned {} actual {}", model, weights, batch, planned, peak);
+        const std::string what =
+            fmt::format("{} {} batch {}: planned {} actual {}", model, weights, batch, planned, peak);
         EXPECT_LE(peak, planned) << what;
         EXPECT_LE(static_cast<double>(planned), 1.03 * static_cast<double>(peak) + 8 * kMiB) << what;
         EXPECT_EQ(j["plan"]["workload"]["batch"], batch);
@@ -71,7 +73,8 @@ TEST(Budget, ActualIsAtMostPlannedAndPlannedIsTight) {
 }
 
 TEST(Budget, CategoriesAddUpToTheTotal) {
-  for (const char* name : {"openai/whisper-tiny", "openai/whisper-base", "openai/whisper-large-v3-turbo", "distil-whisper/distil-large-v3"})
+  for (const char* name : {"openai/whisper-tiny", "openai/whisper-base", "openai/whisper-large-v3-turbo",
+                           "distil-whisper/distil-large-v3"})
     for (const char* weights : {"fp32", "int8"}) {
       const Json j = Document(RunSotto({"plan", name, "--json", "--weights", weights, "--memory", "64GiB"}));
       uint64_t sum = 0;
@@ -87,7 +90,8 @@ TEST(Budget, CategoriesAddUpToTheTotal) {
 }
 
 TEST(Budget, TurboCachesHaveThePublishedBytes) {
-  const Json j = Document(RunSotto({"plan", "openai/whisper-large-v3-turbo", "--json", "--kv", "fp16", "--memory", "64GiB"}));
+  const Json j =
+      Document(RunSotto({"plan", "openai/whisper-large-v3-turbo", "--json", "--kv", "fp16", "--memory", "64GiB"}));
   EXPECT_EQ(j["breakdown"]["decoder_kv_cache_bytes"], 9175040);
   EXPECT_EQ(j["breakdown"]["cross_attention_kv_cache_bytes"], 30720000);
   EXPECT_EQ(j["parameters"]["total"], 808878080);
@@ -140,7 +144,8 @@ TEST(Budget, KeepsUnderRlimitData) {
   if (kSanitized) GTEST_SKIP() << "a sanitizer's own memory is not in the plan";
   Models& m = Shared();
   for (const int threads : {1, 2}) {
-    const std::vector<std::string> tail = {"--json", "--memory", "256MiB", "--weights", "int8", "-t", std::to_string(threads)};
+    const std::vector<std::string> tail = {
+        "--json", "--memory", "256MiB", "--weights", "int8", "-t", std::to_string(threads)};
     std::vector<std::string> plan = {"plan", m.large}, run = {"transcribe", m.large, m.audio};
     plan.insert(plan.end(), tail.begin(), tail.end());
     run.insert(run.end(), tail.begin(), tail.end());
@@ -158,8 +163,9 @@ class Cgroup {
  public:
   explicit Cgroup(uint64_t limit) {
     const std::string name = "/sotto-test-" + std::to_string(::getpid());
-    for (const auto& [root, file, peak] : {std::tuple{"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.max_usage_in_bytes"},
-                                           std::tuple{"/sys/fs/cgroup", "memory.max", "memory.peak"}}) {
+    for (const auto& [root, file, peak] :
+         {std::tuple{"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.max_usage_in_bytes"},
+          std::tuple{"/sys/fs/cgroup", "memory.max", "memory.peak"}}) {
       std::error_code ec;
       if (!std::filesystem::create_directory(root + name, ec)) continue;
       dir_ = root + name;
@@ -191,12 +197,14 @@ TEST(Budget, CompletesInsideAMemoryCgroupOfThePlannedBytes) {
   Models& m = Shared();
   for (const char* weights : {"fp32", "int8"}) {
     const Json plan = Document(RunSotto({"plan", m.large, "--json", "--weights", weights, "--memory", "256MiB"}));
-    const uint64_t total = plan["memory"]["total_bytes"], arena = total - plan["memory"]["runtime_bytes"].get<uint64_t>();
+    const uint64_t total = plan["memory"]["total_bytes"],
+                   arena = total - plan["memory"]["runtime_bytes"].get<uint64_t>();
     const uint64_t allowance = arena / 512 + kMiB;  // page tables are the kernel's, and charged to us
     const Cgroup group(total + allowance);
     if (!group.ok()) GTEST_SKIP() << "this system lets a test make no memory cgroup";
-    const Ran ran = RunSotto({"transcribe", m.large, m.audio, "--json", "--weights", weights, "--memory", std::to_string(total)},
-                             {.cgroup_procs = group.procs()});
+    const Ran ran =
+        RunSotto({"transcribe", m.large, m.audio, "--json", "--weights", weights, "--memory", std::to_string(total)},
+                 {.cgroup_procs = group.procs()});
     if (ran.code == 99) GTEST_SKIP() << "this system lets no process join the test's cgroup";
     EXPECT_EQ(ran.code, 0) << ran.err << ran.out.substr(0, 300);
     fmt::print("cgroup of {} planned + {} kernel allowance: peak {}\n", total, allowance, group.Peak());

@@ -24,7 +24,8 @@ std::string ReadAll(const std::string& path) {
 }
 
 // A 16 kHz mono float WAV.
-void WriteFloats(const std::string& path, const std::vector<float>& samples, uint16_t channels = 1, uint32_t rate = 16000) {
+void WriteFloats(const std::string& path, const std::vector<float>& samples, uint16_t channels = 1,
+                 uint32_t rate = 16000) {
   std::ofstream out(path, std::ios::binary);
   const auto put = [&](auto v) { out.write(reinterpret_cast<const char*>(&v), sizeof v); };
   const auto bytes = static_cast<uint32_t>(samples.size() * 4);
@@ -75,15 +76,15 @@ TEST(Cli, BadAudioEndsInASentenceAndExitCode3) {
   forged[16] = 0;  // fmt chunk of no bytes
   std::ofstream(dir / "forged.wav", std::ios::binary) << forged;
   fs::create_directory(dir / "folder.wav");
-  for (const char* name : {"text.wav", "empty.wav", "zero_seconds.wav", "nan.wav", "infinite.wav", "rate.wav", "channels.wav", "forged.wav",
-                           "folder.wav", "missing.wav"}) {
+  for (const char* name : {"text.wav", "empty.wav", "zero_seconds.wav", "nan.wav", "infinite.wav", "rate.wav",
+                           "channels.wav", "forged.wav", "folder.wav", "missing.wav"}) {
     const Ran ran = Transcribe(dir / name);
     EXPECT_EQ(ran.code, 3) << name << ": " << ran.err;
     EXPECT_TRUE(OneSentence(ran.err)) << name << ": " << ran.err;
     EXPECT_NE(ran.err.find(name), std::string::npos) << ran.err;
     const Ran json = Transcribe(dir / name, {"--json"});
     EXPECT_EQ(json.code, 3);
-    const Result<Json> j = ParseJson(json.out, name, Code::kFailed);
+    Result<Json> j = ParseJson(json.out, name, Code::kFailed);
     ASSERT_TRUE(j.ok()) << json.out;
     EXPECT_EQ((*j)["error"]["code"], "bad_input");
   }
@@ -129,13 +130,16 @@ TEST(Cli, StandardInputIsHeardLikeAFile) {
 TEST(Cli, OfSeveralFilesTheBadOneIsNamedAndTheOthersAreDone) {
   const TempDir dir;
   std::ofstream(dir / "bad.wav") << "no audio";
-  const Ran ran = RunSotto({"transcribe", kModel, kAudio, dir / "bad.wav", kLong, "-o", dir / "out", "--format", "all", "--memory", "512MiB"});
+  const Ran ran = RunSotto({"transcribe", kModel, kAudio, dir / "bad.wav", kLong, "-o", dir / "out", "--format", "all",
+                            "--memory", "512MiB"});
   EXPECT_EQ(ran.code, 3);
   EXPECT_NE(ran.err.find("bad.wav"), std::string::npos);
-  for (const char* name : {"short.txt", "short.srt", "long.vtt", "long.tsv", "long.json"}) EXPECT_TRUE(fs::exists(dir / ("out/" + std::string(name)))) << name;
+  for (const char* name : {"short.txt", "short.srt", "long.vtt", "long.tsv", "long.json"})
+    EXPECT_TRUE(fs::exists(dir / ("out/" + std::string(name)))) << name;
   EXPECT_FALSE(fs::exists(dir / "out/bad.txt"));
-  for (const auto& entry : fs::directory_iterator(dir / "out")) EXPECT_EQ(entry.path().string().find(".partial"), std::string::npos) << entry.path();
-  const Result<Json> j = ParseJson(ReadAll(dir / "out/long.json"), "long.json", Code::kFailed);
+  for (const auto& entry : fs::directory_iterator(dir / "out"))
+    EXPECT_EQ(entry.path().string().find(".partial"), std::string::npos) << entry.path();
+  Result<Json> j = ParseJson(ReadAll(dir / "out/long.json"), "long.json", Code::kFailed);
   ASSERT_TRUE(j.ok());
   std::string joined;
   for (const Json& s : (*j)["segments"]) joined += s["text"].get<std::string>();
@@ -146,7 +150,10 @@ TEST(Cli, OfSeveralFilesTheBadOneIsNamedAndTheOthersAreDone) {
 TEST(Cli, ABatchOfFilesGivesEachFileItsOwnText) {
   const TempDir dir;
   for (const char* batch : {"1", "2"})
-    EXPECT_EQ(RunSotto({"transcribe", kModel, kAudio, kLong, "-o", dir / batch, "--format", "json", "--memory", "512MiB", "--batch", batch}).code, 0);
+    EXPECT_EQ(RunSotto({"transcribe", kModel, kAudio, kLong, "-o", dir / batch, "--format", "json", "--memory",
+                        "512MiB", "--batch", batch})
+                  .code,
+              0);
   for (const char* name : {"/short.json", "/long.json"}) {
     const Json one = ParseJson(ReadAll(dir / ("1" + std::string(name))), name, Code::kFailed).value();
     const Json two = ParseJson(ReadAll(dir / ("2" + std::string(name))), name, Code::kFailed).value();
@@ -173,8 +180,10 @@ TEST(Cli, ChunkedWindowsCoverTheWholeFile) {
 TEST(Cli, AnInterruptedRunGoesOnWhereItStopped) {
   const TempDir dir;
   WriteTones(dir / "talk.wav", 400);
-  const std::vector<std::string> args = {"transcribe", kModel, dir / "talk.wav", "-o", dir / "out", "--format", "all", "--memory", "512MiB"};
-  const Ran whole = RunSotto({"transcribe", kModel, dir / "talk.wav", "-o", dir / "whole", "--format", "all", "--memory", "512MiB"});
+  const std::vector<std::string> args = {"transcribe", kModel, dir / "talk.wav", "-o",    dir / "out",
+                                         "--format",   "all",  "--memory",       "512MiB"};
+  const Ran whole =
+      RunSotto({"transcribe", kModel, dir / "talk.wav", "-o", dir / "whole", "--format", "all", "--memory", "512MiB"});
   ASSERT_EQ(whole.code, 0) << whole.err;
   bool interrupted = false;
   for (int ms = 40; ms <= 2000 && !interrupted; ms *= 2) {
@@ -191,7 +200,8 @@ TEST(Cli, AnInterruptedRunGoesOnWhereItStopped) {
   EXPECT_EQ(ran.code, 0) << ran.err;
   for (const char* name : {"/talk.txt", "/talk.srt", "/talk.vtt", "/talk.tsv"})
     EXPECT_EQ(ReadAll(dir / ("out" + std::string(name))), ReadAll(dir / ("whole" + std::string(name)))) << name;
-  const Json a = ParseJson(ReadAll(dir / "out/talk.json"), "", Code::kFailed).value(), b = ParseJson(ReadAll(dir / "whole/talk.json"), "", Code::kFailed).value();
+  const Json a = ParseJson(ReadAll(dir / "out/talk.json"), "", Code::kFailed).value(),
+             b = ParseJson(ReadAll(dir / "whole/talk.json"), "", Code::kFailed).value();
   EXPECT_EQ(a["text"], b["text"]);
   EXPECT_EQ(a["segments"], b["segments"]);
   EXPECT_FALSE(fs::exists(dir / "out/talk.sotto-resume"));
@@ -200,11 +210,23 @@ TEST(Cli, AnInterruptedRunGoesOnWhereItStopped) {
 TEST(Cli, UsageErrorsAreExitCode2) {
   const TempDir dir;
   const std::vector<std::vector<std::string>> cases = {
-      {}, {"nonsense"}, {"plan"}, {"plan", kModel, "--memory", "lots"}, {"plan", kModel, "--memory", "0"}, {"plan", kModel, "--weights", "fp7"},
-      {"plan", kModel, "--kv", "q0"}, {"plan", kModel, "--batch", "-3"}, {"plan", kModel, "--context", "100000"}, {"plan", kModel, "--frobnicate"},
-      {"plan", kModel, "--timeline", dir / "x.gif"}, {"transcribe", kModel, kAudio, "--format", "docx"}, {"transcribe", kModel, kAudio, "--resume"},
-      {"transcribe", kModel, kAudio, "--batch", "4"}, {"transcribe", kModel, kAudio, "--language", "xx"},
-      {"transcribe", kModel, kAudio, "--task", "translate"}, {"logits", kModel, "--audio", kAudio},
+      {},
+      {"nonsense"},
+      {"plan"},
+      {"plan", kModel, "--memory", "lots"},
+      {"plan", kModel, "--memory", "0"},
+      {"plan", kModel, "--weights", "fp7"},
+      {"plan", kModel, "--kv", "q0"},
+      {"plan", kModel, "--batch", "-3"},
+      {"plan", kModel, "--context", "100000"},
+      {"plan", kModel, "--frobnicate"},
+      {"plan", kModel, "--timeline", dir / "x.gif"},
+      {"transcribe", kModel, kAudio, "--format", "docx"},
+      {"transcribe", kModel, kAudio, "--resume"},
+      {"transcribe", kModel, kAudio, "--batch", "4"},
+      {"transcribe", kModel, kAudio, "--language", "xx"},
+      {"transcribe", kModel, kAudio, "--task", "translate"},
+      {"logits", kModel, "--audio", kAudio},
       {"logits", kModel, "--audio", kAudio, "--ids", "1", "--stage", "mel", "-o", dir / "x.npy"},
       {"logits", kModel, "--audio", kAudio, "--ids", "999999", "-o", dir / "x.npy"}};
   for (const auto& c : cases) {
@@ -233,7 +255,8 @@ TEST(Cli, BadModelsAreExitCode4) {
     EXPECT_EQ(ran.code, 4) << name << ": " << ran.err;
     EXPECT_TRUE(OneSentence(ran.err)) << name << ": " << ran.err;
   }
-  EXPECT_EQ(RunSotto({"transcribe", "openai/whisper-tiny", kAudio}, {.environment = {{"HF_HUB_CACHE", dir.path()}}}).code, 4);
+  EXPECT_EQ(
+      RunSotto({"transcribe", "openai/whisper-tiny", kAudio}, {.environment = {{"HF_HUB_CACHE", dir.path()}}}).code, 4);
 }
 
 TEST(Cli, ForeignDevicesAreExitCode1) { EXPECT_EQ(RunSotto({"plan", kModel, "--device", "cuda:0"}).code, 1); }
@@ -264,12 +287,16 @@ TEST(Cli, TimelinesAreDrawn) {
 
 TEST(Cli, LogitsWritesWhatItSays) {
   const TempDir dir;
-  const Ran ran = RunSotto({"logits", kModel, "--audio", kAudio, "--ids", "321,330", "--greedy", "5", "--ignore-eos", "-o", dir / "l.npy", "--memory", "256MiB"});
+  const Ran ran = RunSotto({"logits", kModel, "--audio", kAudio, "--ids", "321,330", "--greedy", "5", "--ignore-eos",
+                            "-o", dir / "l.npy", "--memory", "256MiB"});
   ASSERT_EQ(ran.code, 0) << ran.err;
   EXPECT_EQ(ParseJson(ran.out, "", Code::kFailed).value()["ids"].size(), 5U);
   EXPECT_TRUE(ReadAll(dir / "l.npy").find("'shape': (2, ") != std::string::npos);
   for (const char* stage : {"mel", "encoder"})
-    EXPECT_EQ(RunSotto({"logits", kModel, "--audio", kAudio, "--stage", stage, "-o", dir / "s.npy", "--memory", "256MiB"}).code, 0);
+    EXPECT_EQ(
+        RunSotto({"logits", kModel, "--audio", kAudio, "--stage", stage, "-o", dir / "s.npy", "--memory", "256MiB"})
+            .code,
+        0);
 }
 
 }  // namespace

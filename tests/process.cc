@@ -55,7 +55,8 @@ Ran RunSotto(const std::vector<std::string>& arguments, const RunOptions& o) {
   pollfd fds[2] = {{out[0], POLLIN, 0}, {err[0], POLLIN, 0}};
   for (int open = 2; open > 0;) {
     ::poll(fds, 2, 20);
-    const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started).count();
+    const auto ms =
+        std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started).count();
     if (o.interrupt_after_ms > 0 && ms >= o.interrupt_after_ms && !interrupted) {
       ::kill(pid, SIGINT);
       interrupted = true;
@@ -153,7 +154,8 @@ void WriteTones(const std::string& path, double seconds) {
   std::vector<int16_t> block;
   for (uint32_t i = 0; i < n; ++i) {
     const double t = i / 16000.0;
-    block.push_back(static_cast<int16_t>(9000 * std::sin(6.28318 * (220 + 40 * std::sin(t)) * t) * (0.6 + 0.4 * std::sin(3 * t))));
+    block.push_back(
+        static_cast<int16_t>(9000 * std::sin(6.28318 * (220 + 40 * std::sin(t)) * t) * (0.6 + 0.4 * std::sin(3 * t))));
     if (block.size() == 65536 || i + 1 == n) {
       out.write(reinterpret_cast<const char*>(block.data()), static_cast<std::streamsize>(block.size() * 2));
       block.clear();

@@ -9,11 +9,11 @@
 namespace sotto {
 
 struct RunOptions {
-  std::string stdin_path;                                    // empty: /dev/null
+  std::string stdin_path;                                        // empty: /dev/null
   std::vector<std::pair<std::string, std::string>> environment;  // added
-  std::optional<uint64_t> data_limit;                        // RLIMIT_DATA, bytes
-  std::string cgroup_procs;                                  // path of a cgroup.procs that the child joins
-  int interrupt_after_ms = 0;                                // SIGINT then; 0: never
+  std::optional<uint64_t> data_limit;                            // RLIMIT_DATA, bytes
+  std::string cgroup_procs;                                      // path of a cgroup.procs that the child joins
+  int interrupt_after_ms = 0;                                    // SIGINT then; 0: never
   bool close_stdin = false;
 };
 

@@ -26,7 +26,8 @@ T Must(Result<T> r) {
   return std::move(r).value();
 }
 
-std::unique_ptr<Engine> OpenEngine(const std::string& name, const std::string& weights, int threads = 2, int64_t batch = 1) {
+std::unique_ptr<Engine> OpenEngine(const std::string& name, const std::string& weights, int threads = 2,
+                                   int64_t batch = 1) {
   const ModelDir dir = Must(FindModel(kGolden + name + "/model", ModelUse::kRun));
   PlanRequest request;
   request.budget = Bytes{kGiB};
@@ -64,8 +65,8 @@ class WhisperGolden : public testing::TestWithParam<Case> {
     DecodeLane lane;
     lane.prompt = key["prompt"].get<std::vector<int32_t>>();
     lane.timestamps = timestamps;
-    lane.sot_index = static_cast<size_t>(
-        std::find(lane.prompt.begin(), lane.prompt.end(), engine_->tokens().sot) - lane.prompt.begin());
+    lane.sot_index = static_cast<size_t>(std::find(lane.prompt.begin(), lane.prompt.end(), engine_->tokens().sot) -
+                                         lane.prompt.begin());
     DecodeLane* lanes[] = {&lane};
     EXPECT_TRUE(decoder_->Decode(lanes, key["limit"], kGoOn).ok());
     return lane;
@@ -101,7 +102,8 @@ TEST_P(WhisperGolden, MelEncoderAndLogits) {
   float worst = 0;
   for (int64_t t = 0; t < encoder.shape[0]; ++t)
     for (int64_t i = 0; i < encoder.shape[1]; ++i)
-      worst = std::max(worst, std::abs(states.F32(t * nth)[i] - encoder.values[static_cast<size_t>(t * encoder.shape[1] + i)]));
+      worst = std::max(
+          worst, std::abs(states.F32(t * nth)[i] - encoder.values[static_cast<size_t>(t * encoder.shape[1] + i)]));
   EXPECT_LE(worst, bound);
 
   for (const char* key : {"logits", "previous"}) {
@@ -114,14 +116,16 @@ TEST_P(WhisperGolden, MelEncoderAndLogits) {
       for (size_t i = 0; i < ids.size(); ++i) rows.push_back(static_cast<int64_t>(i));
     std::vector<std::vector<float>> got;
     std::vector<int32_t> none;
-    decoder_->Greedy(0, ids, 0, -1, [&](std::span<const float> row) { got.emplace_back(row.begin(), row.end()); }, &none);
+    decoder_->Greedy(
+        0, ids, 0, -1, [&](std::span<const float> row) { got.emplace_back(row.begin(), row.end()); }, &none);
     ASSERT_EQ(got.size(), ids.size());
     const float logit_bound = kTolerance * MaxAbs(want.values);
     float largest = 0;
     for (size_t r = 0; r < rows.size(); ++r)
       for (int64_t v = 0; v < want.shape[1]; ++v)
-        largest = std::max(largest, std::abs(got[static_cast<size_t>(rows[r])][static_cast<size_t>(v)] -
-                                             want.values[r * static_cast<size_t>(want.shape[1]) + static_cast<size_t>(v)]));
+        largest =
+            std::max(largest, std::abs(got[static_cast<size_t>(rows[r])][static_cast<size_t>(v)] -
+                                       want.values[r * static_cast<size_t>(want.shape[1]) + static_cast<size_t>(v)]));
     EXPECT_LE(largest, logit_bound) << key;
     RecordProperty(std::string(key) + "_error_of_bound", std::to_string(largest / logit_bound));
   }
@@ -131,7 +135,8 @@ TEST_P(WhisperGolden, GreedyContinuationOf64Tokens) {
   engine_->Hear(FirstWindow(), 0);
   const std::vector<int32_t> prompt = expected_["greedy"]["prompt"], want = expected_["greedy"]["ids"];
   std::vector<int32_t> ids;
-  decoder_->Greedy(0, prompt, static_cast<int64_t>(want.size()), -1, [](std::span<const float>) {}, &ids);
+  decoder_->Greedy(
+      0, prompt, static_cast<int64_t>(want.size()), -1, [](std::span<const float>) {}, &ids);
   EXPECT_EQ(ids, want);
 }
 
@@ -186,7 +191,8 @@ TEST_P(WhisperGolden, Int8LogitsStayWithinTheirBound) {
   WhisperDecoder decoder(small->model(), small->ops(), small->tokens(), small->run(kGenerate), 1);
   std::vector<float> got;
   std::vector<int32_t> none;
-  decoder.Greedy(0, ids, 0, -1, [&](std::span<const float> row) { got.insert(got.end(), row.begin(), row.end()); }, &none);
+  decoder.Greedy(
+      0, ids, 0, -1, [&](std::span<const float> row) { got.insert(got.end(), row.begin(), row.end()); }, &none);
   // The bound: relative error of all logits below 6 %, cosine above 0.998 (8-bit weights and activations, random networks).
   double error = 0, norm = 0, dot = 0, own = 0;
   for (size_t i = 0; i < got.size(); ++i) {
@@ -224,7 +230,8 @@ TEST_P(WhisperGolden, BatchesEqualSingles) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Checkpoints, WhisperGolden,
-                         testing::Values(Case{"multilingual-f32", "fp32"}, Case{"english-bf16", "bf16"}, Case{"odd-f16", "fp16"}),
+                         testing::Values(Case{"multilingual-f32", "fp32"}, Case{"english-bf16", "bf16"},
+                                         Case{"odd-f16", "fp16"}),
                          [](const auto& info) {
                            std::string name = info.param.name;
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -245,9 +252,10 @@ TEST(WhisperRules, CutsLikeThePublishedProgram) {
       const double offset = c["seek"].get<double>() * 0.01;
       EXPECT_NEAR(cut.segments[i].start + offset, c["segments"][i]["start"].get<double>(), 1e-9) << c["name"];
       EXPECT_NEAR(cut.segments[i].end + offset, c["segments"][i]["end"].get<double>(), 1e-9) << c["name"];
-      EXPECT_EQ(std::vector<int32_t>(ids.begin() + static_cast<ptrdiff_t>(cut.segments[i].first),
-                                     ids.begin() + static_cast<ptrdiff_t>(cut.segments[i].first + cut.segments[i].count)),
-                c["segments"][i]["ids"].get<std::vector<int32_t>>())
+      EXPECT_EQ(
+          std::vector<int32_t>(ids.begin() + static_cast<ptrdiff_t>(cut.segments[i].first),
+                               ids.begin() + static_cast<ptrdiff_t>(cut.segments[i].first + cut.segments[i].count)),
+          c["segments"][i]["ids"].get<std::vector<int32_t>>())
           << c["name"];
     }
   }

@@ -1,7 +1,7 @@
-// Small files of every format, mutated and cut from fixed seeds: whatever they are, the answer is samples or a sentence, soon,
-// and without more memory than promised. SOTTO_FUZZ_ROUNDS makes it longer, SOTTO_FUZZ_SEED moves it elsewhere.
+// Small files of every format, mutated and cut from fixed seeds: whatever they are, the answer is samples or a
+// sentence, soon, and without more memory than promised. SOTTO_FUZZ_ROUNDS makes it longer, SOTTO_FUZZ_SEED moves it
+// elsewhere.
 #include <gtest/gtest.h>
-#include <malloc.h>
 
 #include <chrono>
 #include <cstdlib>
@@ -27,16 +27,22 @@ struct Seed {
 std::vector<Seed> Seeds() {
   std::vector<float> mono = Tone(440, 16000, 0.3), stereo;
   for (float v : Tone(300, 44100, 0.1)) stereo.insert(stereo.end(), {v, -v / 2});
-  std::vector<Seed> seeds = {{"wav s16", Wav16(mono)}, {"wav f32", WavFloat(stereo, 44100, 2)},
+  std::vector<Seed> seeds = {{"wav s16", Wav16(mono)},
+                             {"wav f32", WavFloat(stereo, 44100, 2)},
                              {"wav adpcm", Encode(kAdpcmFormat, mono, 16000, 1)},
                              {"wav ms adpcm", Encode(SF_FORMAT_WAV | SF_FORMAT_MS_ADPCM, mono, 16000, 1)},
                              {"wav gsm", Encode(SF_FORMAT_WAV | SF_FORMAT_GSM610, mono, 16000, 1)},
                              {"rf64", Encode(SF_FORMAT_RF64 | SF_FORMAT_PCM_24, mono, 16000, 1)},
-                             {"flac", Encode(kFlacFormat, mono, 16000, 1)}, {"flac 44k", Encode(kFlacFormat, stereo, 44100, 2)},
-                             {"vorbis", Encode(kVorbisFormat, mono, 16000, 1)}, {"opus", Encode(kOpusFormat, mono, 16000, 1)},
-                             {"mp3", Encode(kMp3Format, mono, 16000, 1)}, {"mp3 44k", Encode(kMp3Format, stereo, 44100, 2)},
-                             {"aiff", Encode(kAiffFormat, mono, 16000, 1)}, {"au", Encode(kAuFormat, mono, 16000, 1)},
-                             {"caf", Encode(kCafFormat, mono, 16000, 1)}, {"alac", Encode(SF_FORMAT_CAF | SF_FORMAT_ALAC_16, mono, 16000, 1)},
+                             {"flac", Encode(kFlacFormat, mono, 16000, 1)},
+                             {"flac 44k", Encode(kFlacFormat, stereo, 44100, 2)},
+                             {"vorbis", Encode(kVorbisFormat, mono, 16000, 1)},
+                             {"opus", Encode(kOpusFormat, mono, 16000, 1)},
+                             {"mp3", Encode(kMp3Format, mono, 16000, 1)},
+                             {"mp3 44k", Encode(kMp3Format, stereo, 44100, 2)},
+                             {"aiff", Encode(kAiffFormat, mono, 16000, 1)},
+                             {"au", Encode(kAuFormat, mono, 16000, 1)},
+                             {"caf", Encode(kCafFormat, mono, 16000, 1)},
+                             {"alac", Encode(SF_FORMAT_CAF | SF_FORMAT_ALAC_16, mono, 16000, 1)},
                              {"w64", Encode(kW64Format, mono, 16000, 1)}};
   std::erase_if(seeds, [](const Seed& s) { return s.blob.empty(); });
   return seeds;
@@ -48,24 +54,33 @@ Blob Mutate(Blob b, std::mt19937_64& random) {
     // Heads are where decisions are made: half of all changes fall into the first 128 bytes.
     const size_t at = below(below(2) ? std::min<size_t>(b.size(), 128) : b.size());
     switch (below(8)) {
-      case 0: b.resize(at); break;
-      case 1: b[at] = static_cast<char>(random()); break;
-      case 2: b[at] = static_cast<char>(b[at] ^ (1 << below(8))); break;
-      case 3: b[at] = below(2) ? '\xff' : '\0'; break;
+      case 0:
+        b.resize(at);
+        break;
+      case 1:
+        b[at] = static_cast<char>(random());
+        break;
+      case 2:
+        b[at] = static_cast<char>(b[at] ^ (1 << below(8)));
+        break;
+      case 3:
+        b[at] = below(2) ? '\xff' : '\0';
+        break;
       case 4:
         for (size_t i = at; i < std::min(b.size(), at + 4); ++i) b[i] = static_cast<char>(below(2) ? 0xFF : random());
         break;
-      case 5: b.insert(at, Blob(1 + below(40), static_cast<char>(random()))); break;
-      case 6: b.erase(at, 1 + below(40)); break;
-      default: b.insert(at, b.substr(below(b.size()), 1 + below(300))); break;
+      case 5:
+        b.insert(at, Blob(1 + below(40), static_cast<char>(random())));
+        break;
+      case 6:
+        b.erase(at, 1 + below(40));
+        break;
+      default:
+        b.insert(at, b.substr(below(b.size()), 1 + below(300)));
+        break;
     }
   }
   return b;
-}
-
-size_t HeapBytes() {
-  const struct mallinfo2 info = ::mallinfo2();
-  return info.uordblks + info.hblkhd;
 }
 
 TEST(FuzzAudio, MutatedFilesGiveSamplesOrASentence) {
@@ -133,7 +148,8 @@ TEST(AudioMemory, LibrariesStayWithinTheirBound) {
   for (int rate : {8000, 44100, 48000, 96000, 192000}) {
     for (int channels : {1, 2, 8}) {
       for (int format : {SF_FORMAT_WAV | SF_FORMAT_PCM_16, kFlacFormat, kVorbisFormat, kOpusFormat, kMp3Format}) {
-        const Blob blob = Encode(format, std::vector<float>(static_cast<size_t>(rate * channels), 0.1f), rate, channels);
+        const Blob blob =
+            Encode(format, std::vector<float>(static_cast<size_t>(rate * channels), 0.1f), rate, channels);
         if (blob.empty()) continue;
         const size_t before = HeapBytes();
         Result<AudioStream> stream = AudioStream::OpenMemory(AsBytes(blob), "x", memory);

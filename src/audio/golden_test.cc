@@ -1,5 +1,5 @@
-// Audio against the fixtures of tests/golden/whisper (see its README): mel of the reference extractor, and a mix-down and
-// resampling whose ideal result is known.
+// Audio against the fixtures of tests/golden/whisper (see its README): mel of the reference extractor, and a mix-down
+// and resampling whose ideal result is known.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -29,8 +29,11 @@ TEST(GoldenAudio, MelEqualsTransformers) {
   for (const char* name : {"multilingual-f32", "english-bf16", "odd-f16"}) {
     const Json expected = ReadJson(kFolder + name + "/expected/expected.json", Code::kFailed).value();
     const Json config = ReadJson(kFolder + name + "/model/preprocessor_config.json", Code::kFailed).value();
-    const MelParams p{.n_mels = config["feature_size"], .n_fft = config["n_fft"], .hop = config["hop_length"],
-                      .sample_rate = config["sampling_rate"], .n_samples = config["n_samples"]};
+    const MelParams p{.n_mels = config["feature_size"],
+                      .n_fft = config["n_fft"],
+                      .hop = config["hop_length"],
+                      .sample_rate = config["sampling_rate"],
+                      .n_samples = config["n_samples"]};
     const Heard heard = HearPath(kFolder + "audio/" + expected["audio"].get<std::string>());
     ASSERT_TRUE(heard.error.empty()) << heard.error;
     ASSERT_TRUE(heard.warnings.empty());
@@ -51,14 +54,16 @@ TEST(GoldenAudio, MelEqualsTransformers) {
     double worst = 0;
     for (int64_t m = 0; m < p.n_mels; ++m)
       for (int64_t f = 0; f < kept; ++f)
-        worst = std::max(worst, std::fabs(double{got[static_cast<size_t>(f * every * p.n_mels + m)]} - want[static_cast<size_t>(m * kept + f)]));
+        worst = std::max(worst, std::fabs(double{got[static_cast<size_t>(f * every * p.n_mels + m)]} -
+                                          want[static_cast<size_t>(m * kept + f)]));
     EXPECT_LT(worst, tolerance) << name;
     RecordProperty(std::string("mel_max_error_") + name, std::to_string(worst));
   }
 }
 
 TEST(GoldenAudio, MixingDownAndResamplingIsWhatTheSignalSays) {
-  const Heard got = HearPath(kFolder + "audio/tones_44k_stereo.wav"), want = HearPath(kFolder + "audio/tones_16k_mono.wav");
+  const Heard got = HearPath(kFolder + "audio/tones_44k_stereo.wav"),
+              want = HearPath(kFolder + "audio/tones_16k_mono.wav");
   ASSERT_TRUE(got.error.empty()) << got.error;
   ASSERT_EQ(got.info.channels, 2);
   ASSERT_EQ(want.info.sample_rate, 16000);

@@ -34,7 +34,8 @@ TEST(HostileAudio, WavHeadersThatContradictThemselvesOrPassTheBounds) {
       {"rate 0", "0 samples a second", [](WavHead* h) { *h = MakeHead(1, 1, 16, 0, 200); }},
       {"rate 1", "1 samples a second", [](WavHead* h) { *h = MakeHead(1, 1, 16, 1, 200); }},
       {"rate 2^31", "2147483648 samples a second", [](WavHead* h) { *h = MakeHead(1, 1, 16, 1u << 31, 200); }},
-      {"block align", "contradictory header: 1 channels of 16 bits are 2 bytes a frame, but it says 4", [](WavHead* h) { h->block = 4; }},
+      {"block align", "contradictory header: 1 channels of 16 bits are 2 bytes a frame, but it says 4",
+       [](WavHead* h) { h->block = 4; }},
       {"block align 0", "contradictory header", [](WavHead* h) { h->block = 0; }},
       {"byte rate", "contradictory header: 16000 Hz of 2 bytes", [](WavHead* h) { h->byte_rate = 12345; }},
       {"0 bits", "0 bits a sample", [](WavHead* h) { h->bits = 0; }},
@@ -67,7 +68,8 @@ TEST(HostileAudio, WavDataSizes) {
   // No samples, with and without a chunk behind them.
   ExpectRefused(HearBytes(WavBytes(MakeHead(1, 1, 16, 16000, 0), "")), "holds no samples");
   ExpectRefused(HearPipe(WavBytes(MakeHead(1, 1, 16, 16000, 0), "")), "holds no samples");
-  ExpectRefused(HearBytes(WavBytes(MakeHead(1, 1, 16, 16000, 0), std::string("LIST\4\0\0\0abcd", 12))), "holds no samples");
+  ExpectRefused(HearBytes(WavBytes(MakeHead(1, 1, 16, 16000, 0), std::string("LIST\4\0\0\0abcd", 12))),
+                "holds no samples");
   ExpectRefused(HearBytes(WavBytes(MakeHead(1, 2, 16, 16000, 4), "abc")), "holds no samples");
   // An interrupted recording.
   const Heard interrupted = HearBytes(WavBytes(MakeHead(1, 1, 16, 16000, 0), Samples(1000)));
@@ -101,7 +103,8 @@ TEST(HostileAudio, PathsThatAreNoAudio) {
   ExpectRefused(HearPath("/no/such/file.wav"), "cannot open audio /no/such/file.wav: No such file or directory");
   ExpectRefused(HearPath("/tmp"), "/tmp is a directory");
   ExpectRefused(HearPath(WriteTemp("empty.wav", "")), "is empty");
-  ExpectRefused(HearPath(WriteTemp("text.wav", "This is a shopping list, not a recording.\n")), "is not audio that sotto reads");
+  ExpectRefused(HearPath(WriteTemp("text.wav", "This is a shopping list, not a recording.\n")),
+                "is not audio that sotto reads");
   ExpectRefused(HearPath("/dev/null"), "is empty");
   ExpectRefused(HearPath("/dev/zero"), "is not audio that sotto reads");
   const std::string locked = WriteTemp("locked.wav", "RIFF");
@@ -113,6 +116,19 @@ TEST(HostileAudio, PathsThatAreNoAudio) {
 TEST(HostileAudio, AlacInCaf) {
   const Blob alac = Encode(SF_FORMAT_CAF | SF_FORMAT_ALAC_16, Tone(440, 16000, 0.5), 16000, 1);
   if (!alac.empty()) ExpectRefused(HearBytes(alac), "CAF with compressed samples");
+}
+
+TEST(HostileAudio, ChunksAndBlocksThatAskForMemory) {
+  Blob caf = Encode(kCafFormat, Tone(440, 16000, 0.1), 16000, 1);
+  ASSERT_GT(caf.size(), 60u);
+  caf.insert(52, std::string("strg\0\0\0\0\x70\0\0\0", 12));  // 1.9 GB of strings behind "desc"
+  ExpectRefused(HearBytes(caf), "CAF chunk of 1879048192 bytes");
+  WavHead adpcm = MakeHead(0x11, 64, 4, 16000, 200);
+  ExpectRefused(HearBytes(WavBytes(adpcm, Samples(100))), "64 channels of compressed samples");
+  Blob w64 = Encode(SF_FORMAT_W64 | SF_FORMAT_IMA_ADPCM, Tone(440, 16000, 0.1), 16000, 1);
+  ASSERT_GT(w64.size(), 68u);
+  w64[66] = 64;
+  ExpectRefused(HearBytes(w64), "W64 head");
 }
 
 // --- FLAC ---
@@ -177,7 +193,8 @@ TEST(HostileAudio, FlacBombs) {
   const Heard fine = HearBytes(FlacBomb(32768, 32768, 8, 20));
   EXPECT_NEAR(static_cast<double>(fine.samples.size()), 20 * 32768 / 3.0, 2) << fine.error;
   ExpectRefused(HearBytes(FlacBomb(65535, 65535, 8, 20)), "FLAC blocks of 65535 samples");
-  const Heard lying = HearBytes(FlacBomb(4096, 65535, 8, 20));  // larger than it says: decoded or cut, within the bound on memory
+  const Heard lying =
+      HearBytes(FlacBomb(4096, 65535, 8, 20));  // larger than it says: decoded or cut, within the bound on memory
   EXPECT_TRUE(lying.error.empty() || lying.code == Code::kBadInput);
   // Few bytes that last long meet the limit on seconds.
   AudioLimits limits;
@@ -218,8 +235,9 @@ TEST(HostileAudio, OggHeads) {
   page.replace(14, 4, vorbis.substr(14, 4));
   for (int i = 0; i < 5000; ++i) endless += page;
   ExpectRefused(HearBytes(endless), "head never ends");
-  ExpectRefused(HearBytes(std::string("OggS\0\2", 6) + Blob(20, '\0') + std::string("\x01\x1ctheora..", 10) + Blob(30, ' ')),
-                "neither Vorbis nor Opus");
+  ExpectRefused(
+      HearBytes(std::string("OggS\0\2", 6) + Blob(20, '\0') + std::string("\x01\x1ctheora..", 10) + Blob(30, ' ')),
+      "neither Vorbis nor Opus");
 }
 
 // A Vorbis set-up packet whose first codebook has `entries` entries in a few bytes (ordered, all of one length).
@@ -254,10 +272,12 @@ TEST(HostileAudio, VorbisCodebooksThatOverflowTheStackOfLibvorbis) {
 TEST(HostileAudio, RealVorbisSetUpsPass) {
   for (int rate : {8000, 16000, 22050, 44100, 48000, 96000, 192000})
     for (int channels : {1, 2, 6, 8}) {
-      const Blob b = Encode(kVorbisFormat, std::vector<float>(static_cast<size_t>(rate * channels), 0.1f), rate, channels);
+      const Blob b =
+          Encode(kVorbisFormat, std::vector<float>(static_cast<size_t>(rate * channels), 0.1f), rate, channels);
       if (b.empty()) continue;
       const Heard h = HearBytes(b);
-      EXPECT_NEAR(static_cast<double>(h.samples.size()), 16000, 3) << rate << " Hz, " << channels << " channels: " << h.error;
+      EXPECT_NEAR(static_cast<double>(h.samples.size()), 16000, 3)
+          << rate << " Hz, " << channels << " channels: " << h.error;
     }
 }
 
@@ -269,24 +289,47 @@ TEST(HostileAudio, TooManyChannelsForACodec) {
 }
 
 TEST(HostileAudio, OggPagesThatNeverEndAPacket) {
-  // Valid head, then pages of one continued packet without end: libogg would collect them all.
-  Blob b = Encode(kVorbisFormat, Tone(440, 16000, 0.5), 16000, 1);
-  const Heard whole = HearBytes(b);
+  // A valid head, then 26 MB of valid pages of one packet without end: libogg would collect them all.
+  const Blob b = Encode(kVorbisFormat, Tone(440, 16000, 0.5), 16000, 1);
   const size_t last = b.rfind("OggS");
-  Blob page = b.substr(last, 27);
-  page[5] = 1;
+  ASSERT_NE(last, std::string::npos);
+  Blob page = b.substr(last, 27) + Blob(255, '\xff') + Blob(255 * 255, 'x');
+  page[5] = 1;  // continued
   page[26] = '\xff';
-  page += Blob(255, '\xff') + Blob(255 * 255, 'x');
-  Blob bomb = b.substr(0, last);
-  for (int i = 0; i < 200; ++i) bomb += page;  // 13 MB; page checksums are wrong, so libogg searches
-  const Heard h = HearBytes(bomb);
-  EXPECT_LE(h.samples.size(), whole.samples.size() + 16000);
+  for (const bool valid : {true, false}) {
+    Blob bomb = b.substr(0, last);
+    uint32_t number = 0;
+    std::memcpy(&number, b.data() + last + 18, 4);
+    for (int i = 0; i < 400; ++i, ++number) {
+      std::memcpy(page.data() + 18, &number, 4);
+      std::memset(page.data() + 22, 0, 4);
+      uint32_t crc = 0;
+      for (size_t k = 0; valid && k < page.size(); ++k) {
+        crc ^= static_cast<uint32_t>(static_cast<uint8_t>(page[k])) << 24;
+        for (int bit = 0; bit < 8; ++bit) crc = crc << 1 ^ ((crc >> 31) ? 0x04c11db7u : 0u);
+      }
+      std::memcpy(page.data() + 22, &crc, 4);
+      bomb += page;
+    }
+    std::vector<std::byte> memory(AudioStream::BufferBytes());
+    std::vector<float> block(4000);
+    const size_t before = HeapBytes();
+    Result<AudioStream> stream = AudioStream::OpenMemory(AsBytes(bomb), "bomb", memory);
+    size_t most = HeapBytes() - std::min(before, HeapBytes());
+    for (int64_t got = 1; stream.ok() && got > 0;) {
+      got = stream->Read(block).value();
+      most = std::max(most, HeapBytes() - std::min(before, HeapBytes()));
+    }
+    EXPECT_LE(most, AudioStream::LibraryBytesBound());
+    EXPECT_TRUE(!stream.ok() || stream->samples_read() <= 8100);
+  }
 }
 
 // --- MP3 ---
 
 TEST(HostileAudio, Mp3Heads) {
-  ExpectRefused(HearBytes(std::string("ID3\x03\0\0\x7f\x7f\x7f\x7f", 10) + Blob(100, 'x')), "is not audio");  // a tag of 256 MiB
+  ExpectRefused(HearBytes(std::string("ID3\x03\0\0\x7f\x7f\x7f\x7f", 10) + Blob(100, 'x')),
+                "is not audio");  // a tag of 256 MiB
   ExpectRefused(HearBytes("\xff\xfb\x90\x64"), "mp3");
   ExpectRefused(HearBytes("\xff\xfb\x90\x64" + Blob(100000, 'x')), "damaged or cut short");
   const auto start = std::chrono::steady_clock::now();

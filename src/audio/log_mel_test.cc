@@ -17,7 +17,8 @@ struct Mel {
   std::vector<std::byte> tables, scratch;
   LogMel mel;
   explicit Mel(const MelParams& p, int threads = 1)
-      : tables(LogMel::TableBytes(p).n + 64), scratch(LogMel::ScratchBytes(p, threads).n + 64),
+      : tables(LogMel::TableBytes(p).n + 64),
+        scratch(LogMel::ScratchBytes(p, threads).n + 64),
         mel(LogMel::Create(p, Aligned(tables)).value()) {}
   static std::span<std::byte> Aligned(std::vector<std::byte>& v) {
     const size_t skip = (64 - reinterpret_cast<uintptr_t>(v.data()) % 64) % 64;
@@ -26,8 +27,8 @@ struct Mel {
   std::vector<float> operator()(std::span<const float> samples, Threads* threads = nullptr) {
     const MelParams& p = mel.params();
     std::vector<float> out(static_cast<size_t>(p.frames() * p.n_mels), 99.f);
-    mel.Compute(samples, {reinterpret_cast<std::byte*>(out.data()), DType::kF32, p.frames(), p.n_mels, p.n_mels}, Aligned(scratch),
-                threads);
+    mel.Compute(samples, {reinterpret_cast<std::byte*>(out.data()), DType::kF32, p.frames(), p.n_mels, p.n_mels},
+                Aligned(scratch), threads);
     return out;
   }
 };
@@ -74,7 +75,8 @@ std::vector<double> Reference(const LogMel& mel, const MelParams& p, std::vector
     }
     for (int64_t k = 0; k < bins; ++k) {
       std::complex<double> sum = 0;
-      for (int64_t i = 0; i < p.n_fft; ++i) sum += x[static_cast<size_t>(i)] * turn[static_cast<size_t>(k * i % p.n_fft)];
+      for (int64_t i = 0; i < p.n_fft; ++i)
+        sum += x[static_cast<size_t>(i)] * turn[static_cast<size_t>(k * i % p.n_fft)];
       power[static_cast<size_t>(k)] = std::norm(sum);
     }
     for (int64_t m = 0; m < p.n_mels; ++m) {
@@ -143,9 +145,10 @@ TEST(LogMel, SilenceIsFlat) {
 }
 
 TEST(LogMel, ParametersThatCannotBeAreRefused) {
-  for (const MelParams& p : {MelParams{.n_mels = 0}, MelParams{.n_mels = -1}, MelParams{.n_fft = 401}, MelParams{.n_fft = 0},
-                             MelParams{.hop = 0}, MelParams{.sample_rate = 8000}, MelParams{.n_samples = 0},
-                             MelParams{.n_samples = int64_t{1} << 60}, MelParams{.n_mels = int64_t{1} << 40}}) {
+  for (const MelParams& p :
+       {MelParams{.n_mels = 0}, MelParams{.n_mels = -1}, MelParams{.n_fft = 401}, MelParams{.n_fft = 0},
+        MelParams{.hop = 0}, MelParams{.sample_rate = 8000}, MelParams{.n_samples = 0},
+        MelParams{.n_samples = int64_t{1} << 60}, MelParams{.n_mels = int64_t{1} << 40}}) {
     EXPECT_EQ(LogMel::Check(p).error().code, Code::kBadModel);
     EXPECT_EQ(LogMel::TableBytes(p).n, 0u);
   }

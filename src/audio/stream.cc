@@ -28,14 +28,15 @@ Result<AudioStream> AudioStream::Open(const std::string& path, std::span<std::by
   return Start(std::make_unique<ByteSource>(TRY(ByteSource::Open(path, window))), memory, limits);
 }
 
-Result<AudioStream> AudioStream::OpenMemory(std::span<const std::byte> bytes, std::string name, std::span<std::byte> memory,
-                                            AudioLimits limits) {
+Result<AudioStream> AudioStream::OpenMemory(std::span<const std::byte> bytes, std::string name,
+                                            std::span<std::byte> memory, AudioLimits limits) {
   CHECK(memory.size() >= BufferBytes());
   return Start(std::make_unique<ByteSource>(ByteSource::FromMemory(bytes, std::move(name))),
                memory.subspan(ByteSource::kWindowBytes), limits);
 }
 
-Result<AudioStream> AudioStream::Start(std::unique_ptr<ByteSource> source, std::span<std::byte> memory, AudioLimits limits) {
+Result<AudioStream> AudioStream::Start(std::unique_ptr<ByteSource> source, std::span<std::byte> memory,
+                                       AudioLimits limits) {
   AudioStream s;
   s.limits_ = limits;
   s.source_ = std::move(source);
@@ -48,8 +49,8 @@ Result<AudioStream> AudioStream::Start(std::unique_ptr<ByteSource> source, std::
   if (s.decoder_ == nullptr) s.decoder_ = TRY(OpenSndfile(s.source_.get(), sniffed, limits));
   const AudioInfo& info = s.info();
   if (info.seconds() > limits.max_seconds)
-    return BadInput(fmt::format("{} says that it lasts {}; at most {} are allowed, so cut it into parts", s.source_->name(),
-                                HumanSeconds(info.seconds()), HumanSeconds(limits.max_seconds)));
+    return BadInput(fmt::format("{} says that it lasts {}; at most {} are allowed, so cut it into parts",
+                                s.source_->name(), HumanSeconds(info.seconds()), HumanSeconds(limits.max_seconds)));
   s.resampling_ = info.sample_rate != kSampleRate;
   if (s.resampling_) s.resampler_ = TRY(Resampler::Create(info.sample_rate, kSampleRate));
   TRY(s.More());

@@ -12,8 +12,8 @@ namespace {
 
 using namespace testing;
 
-// Amplitude of the frequency `hz` in samples [from, to) at 16 kHz, by least squares of sine and cosine (a Hann window against
-// leakage); `rest` receives the RMS of what remains.
+// Amplitude of the frequency `hz` in samples [from, to) at 16 kHz, by least squares of sine and cosine (a Hann window
+// against leakage); `rest` receives the RMS of what remains.
 double Amplitude(const std::vector<float>& x, double hz, size_t from, size_t to, double* rest = nullptr) {
   double a = 0, b = 0, weight = 0;
   for (size_t i = from; i < to; ++i) {
@@ -46,7 +46,8 @@ TEST(AudioStream, TonesKeepFrequencyAndAmplitudeFromEveryRate) {
       EXPECT_EQ(h.samples.size(), 16000u) << rate;
       double rest = 1;
       EXPECT_NEAR(Amplitude(h.samples, hz, 2000, 14000, &rest), 0.5, 0.0005) << hz << " Hz from " << rate;
-      EXPECT_LT(rest, 1e-4) << hz << " Hz from " << rate;  // no other frequency: -71 dB of the tone, phase and time included
+      EXPECT_LT(rest, 1e-4) << hz << " Hz from "
+                            << rate;  // no other frequency: -71 dB of the tone, phase and time included
     }
   }
 }
@@ -93,9 +94,9 @@ TEST(AudioStream, ChannelsAreAveraged) {
 TEST(AudioStream, EveryWavCodingGivesTheSameSamples) {
   const std::vector<float> x = Tone(300, 16000, 0.1);
   const auto encode = [&](int format) { return Encode(SF_FORMAT_WAV | format, x, 16000, 1); };
-  const std::pair<int, double> cases[] = {{SF_FORMAT_PCM_U8, 1.0 / 127}, {SF_FORMAT_PCM_16, 1e-4}, {SF_FORMAT_PCM_24, 1e-6},
-                                          {SF_FORMAT_PCM_32, 1e-6}, {SF_FORMAT_FLOAT, 1e-7}, {SF_FORMAT_DOUBLE, 1e-7},
-                                          {SF_FORMAT_ALAW, 0.02}, {SF_FORMAT_ULAW, 0.02}};
+  const std::pair<int, double> cases[] = {
+      {SF_FORMAT_PCM_U8, 1.0 / 127}, {SF_FORMAT_PCM_16, 1e-4}, {SF_FORMAT_PCM_24, 1e-6}, {SF_FORMAT_PCM_32, 1e-6},
+      {SF_FORMAT_FLOAT, 1e-7},       {SF_FORMAT_DOUBLE, 1e-7}, {SF_FORMAT_ALAW, 0.02},   {SF_FORMAT_ULAW, 0.02}};
   for (const auto& [format, tolerance] : cases) {
     const Heard h = HearBytes(encode(format));
     ASSERT_EQ(h.samples.size(), x.size()) << format << h.error;
@@ -117,11 +118,12 @@ struct FormatCase {
   double tolerance;  // of the RMS
   bool pipe;
 };
-const FormatCase kFormats[] = {{"flac", "flac", kFlacFormat, 0.001, true},   {"ogg", "vorbis", kVorbisFormat, 0.05, true},
-                               {"ogg", "opus", kOpusFormat, 0.1, true},      {"mp3", "mp3", kMp3Format, 0.05, true},
-                               {"aiff", "pcm_s16", kAiffFormat, 0.001, false}, {"au", "pcm_s16", kAuFormat, 0.001, true},
-                               {"caf", "pcm_s16", kCafFormat, 0.001, false}, {"w64", "pcm_s16", kW64Format, 0.001, false},
-                               {"wav", "ima_adpcm", kAdpcmFormat, 0.05, true}};
+const FormatCase kFormats[] = {
+    {"flac", "flac", kFlacFormat, 0.001, true},     {"ogg", "vorbis", kVorbisFormat, 0.05, true},
+    {"ogg", "opus", kOpusFormat, 0.1, true},        {"mp3", "mp3", kMp3Format, 0.05, true},
+    {"aiff", "pcm_s16", kAiffFormat, 0.001, false}, {"au", "pcm_s16", kAuFormat, 0.001, true},
+    {"caf", "pcm_s16", kCafFormat, 0.001, false},   {"w64", "pcm_s16", kW64Format, 0.001, false},
+    {"wav", "ima_adpcm", kAdpcmFormat, 0.05, true}};
 
 TEST(AudioStream, EveryFormatGivesTheSameSoundFromFilesMemoryAndPipes) {
   for (const FormatCase& c : kFormats) {
@@ -168,7 +170,8 @@ TEST(AudioStream, CutFilesGiveWhatIsThereAndSaySo) {
       EXPECT_LT(h.samples.size(), c.format == kAdpcmFormat ? 65000u : 46000u) << c.codec;
       ASSERT_EQ(h.warnings.size(), 1u) << c.codec;
       EXPECT_NE(h.warnings[0].find("missing"), std::string::npos) << h.warnings[0];
-      EXPECT_NE(h.warnings[0].find(h.warnings[0].starts_with("standard") ? "standard input" : "test.audio"), std::string::npos);
+      EXPECT_NE(h.warnings[0].find(h.warnings[0].starts_with("standard") ? "standard input" : "test.audio"),
+                std::string::npos);
     }
   }
 }

@@ -1,7 +1,11 @@
 // For tests of this folder: WAV bytes by hand, other formats through libsndfile, pipes.
 #pragma once
+#include <malloc.h>
 #include <sndfile.h>
 #include <unistd.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
 
 #include <cmath>
 #include <cstdint>
@@ -75,7 +79,8 @@ inline Blob WavFloat(const std::vector<float>& x, uint32_t rate, int channels = 
 
 inline std::vector<float> Tone(double hz, double rate, double seconds, double level = 0.5) {
   std::vector<float> x(static_cast<size_t>(rate * seconds));
-  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(level * std::sin(2 * M_PI * hz * static_cast<double>(i) / rate));
+  for (size_t i = 0; i < x.size(); ++i)
+    x[i] = static_cast<float>(level * std::sin(2 * M_PI * hz * static_cast<double>(i) / rate));
   return x;
 }
 
@@ -110,6 +115,9 @@ inline Blob Encode(int format, const std::vector<float>& x, int rate, int channe
   info.samplerate = rate;
   info.channels = channels;
   info.format = format;
+#ifdef __SANITIZE_ADDRESS__
+  const __lsan::ScopedDisabler encoder_leaks;  // libvorbisenc leaks when it refuses a combination of rate and channels
+#endif
   SNDFILE* f = sf_open_virtual(&io, SFM_WRITE, &info, &m);
   if (f == nullptr) return {};
   sf_writef_float(f, x.data(), static_cast<sf_count_t>(x.size()) / channels);
@@ -118,7 +126,8 @@ inline Blob Encode(int format, const std::vector<float>& x, int rate, int channe
 }
 
 inline constexpr int kFlacFormat = SF_FORMAT_FLAC | SF_FORMAT_PCM_16, kVorbisFormat = SF_FORMAT_OGG | SF_FORMAT_VORBIS,
-                     kOpusFormat = SF_FORMAT_OGG | SF_FORMAT_OPUS, kMp3Format = SF_FORMAT_MPEG | SF_FORMAT_MPEG_LAYER_III,
+                     kOpusFormat = SF_FORMAT_OGG | SF_FORMAT_OPUS,
+                     kMp3Format = SF_FORMAT_MPEG | SF_FORMAT_MPEG_LAYER_III,
                      kAiffFormat = SF_FORMAT_AIFF | SF_FORMAT_PCM_16, kAuFormat = SF_FORMAT_AU | SF_FORMAT_PCM_16,
                      kCafFormat = SF_FORMAT_CAF | SF_FORMAT_PCM_16, kW64Format = SF_FORMAT_W64 | SF_FORMAT_PCM_16,
                      kAdpcmFormat = SF_FORMAT_WAV | SF_FORMAT_IMA_ADPCM;
@@ -194,6 +203,12 @@ inline std::string WriteTemp(const std::string& name, std::string_view blob) {
   CHECK(f != nullptr && std::fwrite(blob.data(), 1, blob.size(), f) == blob.size());
   std::fclose(f);
   return path;
+}
+
+// The bytes that the process has from malloc; 0 under sanitizers, which have their own.
+inline size_t HeapBytes() {
+  const struct mallinfo2 info = ::mallinfo2();
+  return info.uordblks + info.hblkhd;
 }
 
 }  // namespace sotto::testing

@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <malloc.h>
-
 #include <random>
 
 #include "audio/testing.h"
@@ -64,12 +62,6 @@ TEST(SlidingWindow, ErrorsOfTheStreamComeThrough) {
   SlidingWindow window(stream, memory, 16000);
   EXPECT_TRUE(window.At(0).ok());
   EXPECT_EQ(window.At(40000).error().message, "a bad sample");
-}
-
-// The bytes that the process has from malloc; 0 under sanitizers, which have their own.
-size_t HeapBytes() {
-  const struct mallinfo2 info = ::mallinfo2();
-  return info.uordblks + info.hblkhd;
 }
 
 TEST(SlidingWindow, TenHoursInConstantMemory) {

@@ -1,9 +1,9 @@
 // sotto logits: the network's raw numbers, for anyone who compares engines, and for our own goldens.
 #include <fmt/format.h>
 
-#include "base/npy.h"
 #include "audio/stream.h"
 #include "audio/window.h"
+#include "base/npy.h"
 #include "cli/options.h"
 #include "engine/decode.h"
 #include "engine/engine.h"
@@ -48,8 +48,10 @@ Status WriteStage(const std::string& path, const View& x, bool transposed) {
 
 Status Logits(const Options& o) {
   const bool stage = !o.stage.empty();
-  if (stage && (!o.ids.empty() || o.greedy != 0)) return Usage("--stage takes no --ids and no --greedy; it ends before the decoder");
-  if (!stage && o.ids.empty()) return Usage("--ids is missing: the decoder's token ids, with commas, e.g. --ids 50258,50259,50359");
+  if (stage && (!o.ids.empty() || o.greedy != 0))
+    return Usage("--stage takes no --ids and no --greedy; it ends before the decoder");
+  if (!stage && o.ids.empty())
+    return Usage("--ids is missing: the decoder's token ids, with commas, e.g. --ids 50258,50259,50359");
   if (o.audio.empty()) return Usage("--audio is missing: this model's decoder listens to an audio window");
   if (o.out.empty() && (stage || o.greedy == 0)) return Usage("-o FILE.npy is missing: where the numbers go");
   PlanRequest request = TRY(ToRequest(o.shared));
@@ -85,11 +87,12 @@ Status Logits(const Options& o) {
     if (const auto it = engine->planned().config.find("eos_token_id");
         it != engine->planned().config.end() && it->is_number_integer())
       eot = it->get<int32_t>();
-  decoder.Greedy(0, o.ids, o.greedy, eot,
-                 [&](std::span<const float> row) {
-                   if (npy && written.ok()) written = npy->Append(row);
-                 },
-                 &continuation);
+  decoder.Greedy(
+      0, o.ids, o.greedy, eot,
+      [&](std::span<const float> row) {
+        if (npy && written.ok()) written = npy->Append(row);
+      },
+      &continuation);
   TRY(std::move(written));
   if (npy) TRY(npy->Commit());
   fmt::print("{}\n", Json{{"ids", continuation}}.dump());
@@ -101,7 +104,8 @@ Status Logits(const Options& o) {
 void AddLogits(CLI::App* root, Commands* commands) {
   auto o = std::make_shared<Options>();
   o->shared.kv = "fp32";
-  CLI::App* app = root->add_subcommand("logits", "Decoder logits, log-mel or encoder states as .npy, to compare engines");
+  CLI::App* app =
+      root->add_subcommand("logits", "Decoder logits, log-mel or encoder states as .npy, to compare engines");
   app->add_option("MODEL", o->model, "A directory, or owner/name in the Hugging Face cache")->required();
   AddShared(app, &o->shared);
   app->add_option("--audio,-a", o->audio, "Audio file; its first window is heard");

@@ -13,18 +13,22 @@
 namespace sotto::cli {
 
 void AddShared(CLI::App* app, SharedOptions* o) {
-  app->add_option("--memory", o->memory, "Budget: 512MiB, 2GiB, 6GB, 80% (of what is free), or bytes. Default: what is free now")
+  app->add_option("--memory", o->memory,
+                  "Budget: 512MiB, 2GiB, 6GB, 80% (of what is free), or bytes. Default: what is free now")
       ->envname("SOTTO_MEMORY");
   app->add_option("--weights", o->weights, "fp32, fp16, bf16, int8, or auto: the most precise that fits")
       ->envname("SOTTO_WEIGHTS")
       ->capture_default_str();
-  app->add_option("--kv", o->kv, "Cache of keys and values: fp32, fp16, bf16 or auto")->envname("SOTTO_KV")->capture_default_str();
+  app->add_option("--kv", o->kv, "Cache of keys and values: fp32, fp16, bf16 or auto")
+      ->envname("SOTTO_KV")
+      ->capture_default_str();
   app->add_option("--context", o->context, "Decoder positions; default: the model's maximum")->envname("SOTTO_CONTEXT");
   app->add_option("--batch", o->batch, "Sequences decoded side by side; default: as many as are useful and fit")
       ->envname("SOTTO_BATCH");
   app->add_option("--beam", o->beam, "Beams (only 1 in this version)")->capture_default_str();
   app->add_option("--tp", o->tp, "Tensor-parallel ranks (only 1 in this version)")->capture_default_str();
-  app->add_option("--threads,-t", o->threads, "Threads; default: the CPUs that this process may use")->envname("SOTTO_THREADS");
+  app->add_option("--threads,-t", o->threads, "Threads; default: the CPUs that this process may use")
+      ->envname("SOTTO_THREADS");
   app->add_option("--device", o->device, "cpu")->envname("SOTTO_DEVICE")->capture_default_str();
   app->add_flag("--json", o->json, "One JSON document on standard output");
 }
@@ -73,9 +77,7 @@ void OnSignal(int signal) {
   g_stop.store(true);
 }
 
-double Now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 }  // namespace
 
 const std::atomic<bool>& StopFlag() {
@@ -113,8 +115,8 @@ void Bar::Show(const std::string& label, double done, double total) {
     constexpr int kWidth = 24;
     const double share = std::min(done / total, 1.0);
     const int full = static_cast<int>(share * kWidth);
-    line += " [" + std::string(static_cast<size_t>(full), '#') + std::string(static_cast<size_t>(kWidth - full), '.') + "] " +
-            fmt::format("{:3.0f} %", share * 100);
+    line += " [" + std::string(static_cast<size_t>(full), '#') + std::string(static_cast<size_t>(kWidth - full), '.') +
+            "] " + fmt::format("{:3.0f} %", share * 100);
     const double rate = (done - first_done_) / std::max(now - started_, 1e-3);
     if (rate > 0 && now - started_ > 0.5) {
       const auto left = static_cast<int64_t>((total - done) / rate);

@@ -23,7 +23,8 @@ Result<Planned> PlanOne(const Options& o, const std::string& what) {
 
 int Run(const Options& o) {
   int worst = 0;
-  if (!o.timeline.empty() && o.models.size() > 1) return Report(Usage("--timeline draws one model; name only one"), o.shared.json);
+  if (!o.timeline.empty() && o.models.size() > 1)
+    return Report(Usage("--timeline draws one model; name only one"), o.shared.json);
   Json all = Json::array();
   for (const std::string& what : o.models) {
     Result<Planned> planned = PlanOne(o, what);
@@ -64,8 +65,10 @@ int Run(const Options& o) {
 
 void AddPlan(CLI::App* root, Commands* commands) {
   auto o = std::make_shared<Options>();
-  CLI::App* app = root->add_subcommand("plan", "How much memory a model takes, component by component, and whether it fits");
-  app->add_option("MODEL", o->models, "A directory, a config.json, or a published name such as openai/whisper-base")->required();
+  CLI::App* app =
+      root->add_subcommand("plan", "How much memory a model takes, component by component, and whether it fits");
+  app->add_option("MODEL", o->models, "A directory, a config.json, or a published name such as openai/whisper-base")
+      ->required();
   AddShared(app, &o->shared);
   app->add_option("--timeline", o->timeline, "Draw which tensors live when, phase by phase: FILE.svg or FILE.png");
   app->footer(

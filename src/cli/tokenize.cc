@@ -34,7 +34,8 @@ Status Tokenize(const Options& o) {
   if (!list.is_array()) return BadInput("standard input is neither a JSON list of ids nor {\"ids\": [...]}");
   for (const Json& id : list) {
     if (!id.is_number_integer() || id.get<double>() < 0 || id.get<double>() >= tokenizer.vocab_size())
-      return BadInput(fmt::format("standard input holds something that is not a token id below {}", tokenizer.vocab_size()));
+      return BadInput(
+          fmt::format("standard input holds something that is not a token id below {}", tokenizer.vocab_size()));
     ids.push_back(id.get<int32_t>());
   }
   const std::string decoded = tokenizer.Decode(ids, o.no_special);
@@ -52,7 +53,8 @@ void AddTokenize(CLI::App* root, Commands* commands) {
   CLI::App* app = root->add_subcommand("tokenize", "Text on standard input to token ids, or back with --decode");
   app->add_option("MODEL", o->model, "A directory, or owner/name in the Hugging Face cache")->required();
   app->add_flag("--decode", o->decode, "Token ids on standard input (a JSON list, or {\"ids\": [...]}) to text");
-  app->add_flag("--no-special", o->no_special, "Special tokens in the text are plain text; with --decode they are left out");
+  app->add_flag("--no-special", o->no_special,
+                "Special tokens in the text are plain text; with --decode they are left out");
   app->add_flag("--json", o->json, "One JSON document on standard output");
   app->footer("Example:\n  echo -n ' hello' | sotto tokenize models/demo-asr --json");
   commands->push_back({app, [o] {

@@ -7,7 +7,8 @@
 
 namespace sotto {
 
-WhisperDecoder::WhisperDecoder(Model& model, Backend& ops, const WhisperTokens& tokens, const Run& run, int64_t sequences)
+WhisperDecoder::WhisperDecoder(Model& model, Backend& ops, const WhisperTokens& tokens, const Run& run,
+                               int64_t sequences)
     : model_(model), ops_(ops), tokens_(tokens), run_(run.In(kGenerate)), context_(model.info().context) {
   for (auto* v : {&seq_, &pos_, &ids_}) v->resize(static_cast<size_t>(model.max_rows()));
   active_.reserve(static_cast<size_t>(sequences));
@@ -32,9 +33,10 @@ int32_t WhisperDecoder::DetectLanguage(int32_t sequence) {
   CHECK(!tokens_.languages.empty());
   Feed(sequence, {&tokens_.sot, 1}, 0);
   const std::span<const float> logits = LogitsOf(0, 1, 0);
-  const auto best = std::max_element(tokens_.languages.begin(), tokens_.languages.end(), [&](const auto& a, const auto& b) {
-    return logits[static_cast<size_t>(a.id)] < logits[static_cast<size_t>(b.id)];
-  });
+  const auto best =
+      std::max_element(tokens_.languages.begin(), tokens_.languages.end(), [&](const auto& a, const auto& b) {
+        return logits[static_cast<size_t>(a.id)] < logits[static_cast<size_t>(b.id)];
+      });
   return best->id;
 }
 

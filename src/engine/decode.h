@@ -11,15 +11,15 @@ namespace sotto {
 
 struct DecodeLane {
   // in
-  int32_t sequence = 0;           // whose cross-attention cache it reads
-  std::vector<int32_t> prompt;    // ends with the start-of-transcript tokens
-  size_t sot_index = 0;           // of <|startoftranscript|> in the prompt
+  int32_t sequence = 0;         // whose cross-attention cache it reads
+  std::vector<int32_t> prompt;  // ends with the start-of-transcript tokens
+  size_t sot_index = 0;         // of <|startoftranscript|> in the prompt
   bool timestamps = true;
   // out
-  std::vector<int32_t> tokens;    // without <|endoftext|>
-  double sum_logprob = 0;         // of the tokens and of <|endoftext|>, after the rules
-  float no_speech = 0;            // probability of <|nospeech|> at the start of the transcript
-  bool ended = false;             // by <|endoftext|>, not by the length
+  std::vector<int32_t> tokens;  // without <|endoftext|>
+  double sum_logprob = 0;       // of the tokens and of <|endoftext|>, after the rules
+  float no_speech = 0;          // probability of <|nospeech|> at the start of the transcript
+  bool ended = false;           // by <|endoftext|>, not by the length
 
   double AverageLogprob() const { return sum_logprob / static_cast<double>(tokens.size() + 1); }
 };

@@ -89,7 +89,8 @@ Ledger MakeLedger(const Engine& engine) {
     LedgerRow row{name, {}, {}};  // what is live in the peak phase, so that rows add up to the whole
     for (uint32_t id = 0; id < plan.at.size(); ++id) {
       const Slot& slot = anatomy.at(id);
-      if ((slot.live & (1 << plan.peak_phase)) == 0 || std::find(roles.begin(), roles.end(), slot.role) == roles.end()) continue;
+      if ((slot.live & (1 << plan.peak_phase)) == 0 || std::find(roles.begin(), roles.end(), slot.role) == roles.end())
+        continue;
       row.planned += Bytes{plan.at[id].bytes};
       row.actual += Bytes{ResidentBytes(pages, plan.at[id].offset, plan.at[id].bytes)};
     }

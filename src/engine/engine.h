@@ -50,8 +50,8 @@ struct LedgerRow {
 };
 struct Ledger {
   std::vector<LedgerRow> rows;
-  Bytes planned, peak;   // of the process: the plan's total, VmHWM
-  double error = 0;      // planned / peak - 1, signed
+  Bytes planned, peak;  // of the process: the plan's total, VmHWM
+  double error = 0;     // planned / peak - 1, signed
 };
 Ledger MakeLedger(const Engine& engine);
 

@@ -19,7 +19,8 @@ constexpr int64_t kMostSequences = 64;
 Result<DType> ParseWeights(const std::string& name) {
   for (const DType t : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8})
     if (NameOf(t) == name) return t;
-  return Usage(fmt::format("--weights {} is not a precision that sotto has; choose fp32, fp16, bf16, int8 or auto", name.substr(0, 40)));
+  return Usage(fmt::format("--weights {} is not a precision that sotto has; choose fp32, fp16, bf16, int8 or auto",
+                           name.substr(0, 40)));
 }
 
 // The config's own word for its files' precision, when there are no files to look into.
@@ -47,7 +48,8 @@ Result<std::vector<Choice>> Ladder(const PlanRequest& request, DType stored) {
     if (request.kv != "auto") {
       const KvPolicy* kv = FindKvPolicy(request.kv);
       if (kv == nullptr)
-        return Usage(fmt::format("--kv {} is not a cache that sotto has; choose fp32, fp16, bf16 or auto", request.kv.substr(0, 40)));
+        return Usage(fmt::format("--kv {} is not a cache that sotto has; choose fp32, fp16, bf16 or auto",
+                                 request.kv.substr(0, 40)));
       ladder.push_back({w, kv, 1});
       continue;
     }
@@ -74,15 +76,17 @@ Result<Layout> LayOut(const Inputs& in, const Choice& choice) {
   l.model = TRY(BuildModel(in.config, workload, *l.anatomy));
   const Scope engine{l.anatomy.get(), "engine."};
   l.slots.staging = Table(engine.During(kLoad), "staging", StagingBytes(*l.anatomy, in.threads), Role::kStaging);
-  l.slots.scratch = Table(engine.During(kRunning), "scratch", CpuScratchBytes(ScratchOf(*l.anatomy, *l.model, in.threads)).n,
-                          Role::kActivation);
+  l.slots.scratch = Table(engine.During(kRunning), "scratch",
+                          CpuScratchBytes(ScratchOf(*l.anatomy, *l.model, in.threads)).n, Role::kActivation);
   l.slots.tokenizer = Table(engine, "tokenizer", in.tokenizer_bytes);
   l.slots.mel_tables = Table(engine, "mel_tables", LogMel::TableBytes(in.mel).n, Role::kAudio);
-  l.slots.mel_scratch = Table(engine.During(kEncode), "mel_scratch", LogMel::ScratchBytes(in.mel, in.threads).n, Role::kAudio);
+  l.slots.mel_scratch =
+      Table(engine.During(kEncode), "mel_scratch", LogMel::ScratchBytes(in.mel, in.threads).n, Role::kAudio);
   for (int64_t i = 0; i < choice.batch; ++i) {
     const std::string number = std::to_string(i);
     l.slots.stream.emplace_back(engine.During(kRunning), "stream." + number, AudioStream::BufferBytes(), Role::kAudio);
-    l.slots.window.emplace_back(engine.During(kRunning), "window." + number, SlidingWindow::MemorySamples(in.mel.n_samples) * sizeof(float), Role::kAudio);
+    l.slots.window.emplace_back(engine.During(kRunning), "window." + number,
+                                SlidingWindow::MemorySamples(in.mel.n_samples) * sizeof(float), Role::kAudio);
   }
   const Bytes runtime = RuntimeBound(in.threads, static_cast<int>(choice.batch));
   l.plan = Plan(*l.anatomy, MakeRecipe(*l.anatomy, choice.weights, in.isa), runtime);
@@ -99,14 +103,18 @@ Result<MelParams> ReadMel(const ModelDir& dir, const Json& config) {
   TRY(LogMel::Check(mel));
   if (path.empty() || !FileExists(path)) return mel;
   const Json j = TRY(ReadJson(path, Code::kBadModel));
-  const std::pair<const char*, int64_t> fixed[] = {{"n_fft", mel.n_fft}, {"hop_length", mel.hop}, {"sampling_rate", kSampleRate},
-                                                   {"feature_size", mel.n_mels}, {"n_samples", mel.n_samples}};
+  const std::pair<const char*, int64_t> fixed[] = {{"n_fft", mel.n_fft},
+                                                   {"hop_length", mel.hop},
+                                                   {"sampling_rate", kSampleRate},
+                                                   {"feature_size", mel.n_mels},
+                                                   {"n_samples", mel.n_samples}};
   for (const auto& [key, value] : fixed) {
     const int64_t given = TRY(ConfigInt(j, key, 1, INT64_MAX, value));
     if (given != value)
-      return BadModel(fmt::format("preprocessor_config.json: '{}' is {}, but the model's config.json and architecture need {}; take both "
-                                  "files from the same page",
-                                  key, given, value));
+      return BadModel(fmt::format(
+          "preprocessor_config.json: '{}' is {}, but the model's config.json and architecture need {}; take both "
+          "files from the same page",
+          key, given, value));
   }
   return mel;
 }
@@ -123,7 +131,8 @@ ScratchNeed ScratchOf(const Anatomy& anatomy, const Model& model, int threads) {
 Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
   Planned p;
   p.dir = dir;
-  if (!dir.gguf_path.empty()) return BadModel(dir.gguf_path + ": GGUF files are not supported in this version; use a Hugging Face directory");
+  if (!dir.gguf_path.empty())
+    return BadModel(dir.gguf_path + ": GGUF files are not supported in this version; use a Hugging Face directory");
   p.config = TRY(ReadConfig(dir));
   if (!p.config.is_object()) return BadModel("config.json is not an object; take it from the model's own page");
   p.isa = TRY(DetectIsa());
@@ -141,10 +150,11 @@ Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
       p.stored = TRY(CheckHeaders(*p.files, anatomy)).dtype;
     }
     if (request.context < 0 || request.context > model->info().context)
-      return Usage(fmt::format("--context {} is more than the {} positions that this model was trained for", request.context,
-                               model->info().context));
+      return Usage(fmt::format("--context {} is more than the {} positions that this model was trained for",
+                               request.context, model->info().context));
     if (request.tokenizer) {
-      const bool has = !dir.path.empty() && (FileExists(dir.path + "/tokenizer.json") || FileExists(dir.path + "/vocab.json"));
+      const bool has =
+          !dir.path.empty() && (FileExists(dir.path + "/tokenizer.json") || FileExists(dir.path + "/vocab.json"));
       p.tokenizer_bytes = has ? TRY(Tokenizer::Measure(dir.path)).bytes()
                               : Tokenizer::BytesBound(static_cast<uint64_t>(model->info().vocab_size));
     }
@@ -170,8 +180,8 @@ Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
     }
   }
   // The batch grows within the precision already chosen.
-  for (int64_t batch = least_batch + 1; p.fits && request.batch == 0 && batch <= std::min(request.useful_batch, kMostSequences);
-       ++batch) {
+  for (int64_t batch = least_batch + 1;
+       p.fits && request.batch == 0 && batch <= std::min(request.useful_batch, kMostSequences); ++batch) {
     Choice more = p.layout.choice;
     more.batch = batch;
     Layout l = TRY(LayOut(in, more));
@@ -188,10 +198,12 @@ Error Refusal(const Planned& planned) {
   e.budget_bytes = planned.budget.n;
   e.smallest_budget_bytes = planned.smallest.n;
   e.message = fmt::format(
-      "{} does not fit in {} bytes ({}): {} bytes are missing; the smallest budget that works is {} bytes ({}), with {} weights and "
+      "{} does not fit in {} bytes ({}): {} bytes are missing; the smallest budget that works is {} bytes ({}), with "
+      "{} weights and "
       "{} cache: pass --memory {}",
-      planned.dir.name, planned.budget.n, Human(planned.budget), planned.smallest.n - planned.budget.n, planned.smallest.n,
-      Human(planned.smallest), NameOf(planned.layout.choice.weights), planned.layout.choice.kv->name, planned.smallest.n);
+      planned.dir.name, planned.budget.n, Human(planned.budget), planned.smallest.n - planned.budget.n,
+      planned.smallest.n, Human(planned.smallest), NameOf(planned.layout.choice.weights),
+      planned.layout.choice.kv->name, planned.smallest.n);
   return e;
 }
 

@@ -29,8 +29,8 @@ struct PlanRequest {
 
 // The engine's own slots, in the same anatomy as the model's.
 struct EngineSlots {
-  Table staging;          // loading
-  Table scratch;          // kernels
+  Table staging;  // loading
+  Table scratch;  // kernels
   Table tokenizer;
   Table mel_tables, mel_scratch;
   std::vector<Table> stream, window;  // by sequence
@@ -60,9 +60,9 @@ struct Planned {
   MelParams mel;
   Isa isa = Isa::kPortable;
   int threads = 1;
-  Layout layout;          // the best that fits; the smallest when nothing does
+  Layout layout;  // the best that fits; the smallest when nothing does
   Bytes budget;
-  Bytes smallest;         // the least budget that works for this request
+  Bytes smallest;  // the least budget that works for this request
   bool fits = false;
   std::vector<Choice> rejected;  // better ones that did not fit
 };

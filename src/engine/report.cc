@@ -35,7 +35,8 @@ struct Sums {
 Sums PeakSums(const Planned& p) {
   const MemoryPlan& plan = p.layout.plan;
   const Anatomy& a = *p.layout.anatomy;
-  const uint64_t gap = plan.arena.n - plan.live[static_cast<size_t>(plan.peak_phase)].n;  // addresses that nothing fills
+  const uint64_t gap =
+      plan.arena.n - plan.live[static_cast<size_t>(plan.peak_phase)].n;  // addresses that nothing fills
   return {plan.Of(a, Role::kWeight).n,
           plan.Of(a, Role::kKv).n,
           plan.Of(a, Role::kActivation).n + plan.Of(a, Role::kStaging).n + gap,
@@ -62,7 +63,8 @@ Json PhasesJson(const Planned& p) {
       if ((s.live & (1 << phase)) != 0 && l.plan.at[id].bytes != 0)
         slots.push_back({{"name", s.name}, {"bytes", l.plan.at[id].bytes}, {"role", NameOf(s.role)}});
     }
-    phases.push_back({{"name", PhaseName(phase)}, {"live_bytes", l.plan.live[static_cast<size_t>(phase)].n}, {"slots", slots}});
+    phases.push_back(
+        {{"name", PhaseName(phase)}, {"live_bytes", l.plan.live[static_cast<size_t>(phase)].n}, {"slots", slots}});
   }
   return phases;
 }
@@ -82,35 +84,63 @@ Json PlanJson(const Planned& p) {
                            WeightBytes(p, Component::kEmbedding) + WeightBytes(p, Component::kLmHead);
   const uint64_t projector = WeightBytes(p, Component::kProjector);
   const uint64_t self_kv = KvBytes(p, false), cross_kv = KvBytes(p, true), formula = EncoderKvFormula(p);
-  Json j = {
-      {"schema", "sotto.plan/1"},
-      {"model", p.dir.name},
-      {"model_type", info.type},
-      {"parameters", parameters},
-      {"memory",
-       {{"weights_bytes", sums.weights}, {"kv_cache_bytes", sums.kv}, {"activation_bytes", sums.activations},
-        {"audio_bytes", sums.audio}, {"table_bytes", sums.tables}, {"runtime_bytes", sums.runtime}, {"total_bytes", sums.total}}},
-      {"breakdown",
-       {{"encoder_weight_bytes", encoder}, {"decoder_weight_bytes", decoder}, {"projector_weight_bytes", projector},
-        {"decoder_kv_cache_bytes", self_kv}, {"cross_attention_kv_cache_bytes", cross_kv}, {"encoder_kv_cache_bytes", 0},
-        {"encoder_kv_formula_bytes", formula}, {"kv_bytes_per_token", info.kv_bytes_per_token},
-        {"cross_attention_weight_bytes", WeightBytes(p, Component::kCrossAttention)},
-        {"embedding_weight_bytes", WeightBytes(p, Component::kEmbedding)}}},
-      {"audio", {{"seconds", WindowSeconds(p)}, {"audio_tokens", info.audio_positions}, {"bytes_per_second_of_audio", 0}}},
-      {"workload",
-       {{"weights", NameOf(l.choice.weights)}, {"weights_stored", NameOf(p.stored)}, {"kv", l.choice.kv->name},
-        {"context", info.context}, {"batch", l.choice.batch}, {"beam", 1}, {"audio_seconds", WindowSeconds(p)}, {"tp", 1},
-        {"device", "cpu"}, {"threads", p.threads}, {"isa", NameOf(p.isa)}}},
-      {"report",
-       {{"weight_memory_gb", Gb(sums.weights)}, {"kv_cache_gb", Gb(self_kv + cross_kv)}, {"activation_memory_gb", Gb(sums.activations)},
-        {"state_memory_gb", 0.0}, {"image_memory_gb", 0.0}, {"extra_work_gb", Gb(sums.tables + sums.runtime)},
-        {"total_memory_gb", Gb(sums.total)}, {"encoder_weight_memory_gb", Gb(encoder)}, {"decoder_weight_memory_gb", Gb(decoder)},
-        {"encoder_kv_cache_gb", 0.0}, {"encoder_kv_formula_gb", Gb(formula)}, {"decoder_kv_cache_gb", Gb(self_kv)},
-        {"cross_attention_kv_cache_gb", Gb(cross_kv)}, {"audio_memory_gb", Gb(sums.audio)}, {"projector_memory_gb", Gb(projector)}}},
-      {"budget", {{"bytes", p.budget.n}, {"fits", p.fits}, {"smallest_budget_bytes", p.smallest.n}}},
-      {"fits", p.fits},
-      {"phases", PhasesJson(p)},
-      {"exact", l.plan.exact}};
+  Json j = {{"schema", "sotto.plan/1"},
+            {"model", p.dir.name},
+            {"model_type", info.type},
+            {"parameters", parameters},
+            {"memory",
+             {{"weights_bytes", sums.weights},
+              {"kv_cache_bytes", sums.kv},
+              {"activation_bytes", sums.activations},
+              {"audio_bytes", sums.audio},
+              {"table_bytes", sums.tables},
+              {"runtime_bytes", sums.runtime},
+              {"total_bytes", sums.total}}},
+            {"breakdown",
+             {{"encoder_weight_bytes", encoder},
+              {"decoder_weight_bytes", decoder},
+              {"projector_weight_bytes", projector},
+              {"decoder_kv_cache_bytes", self_kv},
+              {"cross_attention_kv_cache_bytes", cross_kv},
+              {"encoder_kv_cache_bytes", 0},
+              {"encoder_kv_formula_bytes", formula},
+              {"kv_bytes_per_token", info.kv_bytes_per_token},
+              {"cross_attention_weight_bytes", WeightBytes(p, Component::kCrossAttention)},
+              {"embedding_weight_bytes", WeightBytes(p, Component::kEmbedding)}}},
+            {"audio",
+             {{"seconds", WindowSeconds(p)}, {"audio_tokens", info.audio_positions}, {"bytes_per_second_of_audio", 0}}},
+            {"workload",
+             {{"weights", NameOf(l.choice.weights)},
+              {"weights_stored", NameOf(p.stored)},
+              {"kv", l.choice.kv->name},
+              {"context", info.context},
+              {"batch", l.choice.batch},
+              {"beam", 1},
+              {"audio_seconds", WindowSeconds(p)},
+              {"tp", 1},
+              {"device", "cpu"},
+              {"threads", p.threads},
+              {"isa", NameOf(p.isa)}}},
+            {"report",
+             {{"weight_memory_gb", Gb(sums.weights)},
+              {"kv_cache_gb", Gb(self_kv + cross_kv)},
+              {"activation_memory_gb", Gb(sums.activations)},
+              {"state_memory_gb", 0.0},
+              {"image_memory_gb", 0.0},
+              {"extra_work_gb", Gb(sums.tables + sums.runtime)},
+              {"total_memory_gb", Gb(sums.total)},
+              {"encoder_weight_memory_gb", Gb(encoder)},
+              {"decoder_weight_memory_gb", Gb(decoder)},
+              {"encoder_kv_cache_gb", 0.0},
+              {"encoder_kv_formula_gb", Gb(formula)},
+              {"decoder_kv_cache_gb", Gb(self_kv)},
+              {"cross_attention_kv_cache_gb", Gb(cross_kv)},
+              {"audio_memory_gb", Gb(sums.audio)},
+              {"projector_memory_gb", Gb(projector)}}},
+            {"budget", {{"bytes", p.budget.n}, {"fits", p.fits}, {"smallest_budget_bytes", p.smallest.n}}},
+            {"fits", p.fits},
+            {"phases", PhasesJson(p)},
+            {"exact", l.plan.exact}};
   return j;
 }
 
@@ -119,7 +149,8 @@ std::string PlanTable(const Planned& p) {
   const ModelInfo& info = l.model->info();
   const Sums sums = PeakSums(p);
   std::string out = fmt::format("{}: {}, {} parameters\n", p.dir.name, info.type, l.anatomy->Parameters());
-  out += fmt::format("weights {}{}, cache {}, batch {}, context {}, windows of {:g} s, {} threads, {}\n\n", NameOf(l.choice.weights),
+  out += fmt::format("weights {}{}, cache {}, batch {}, context {}, windows of {:g} s, {} threads, {}\n\n",
+                     NameOf(l.choice.weights),
                      l.choice.weights == p.stored ? " (as stored)" : fmt::format(" (stored as {})", NameOf(p.stored)),
                      l.choice.kv->name, l.choice.batch, info.context, WindowSeconds(p), p.threads, NameOf(p.isa));
   const auto row = [&](std::string_view name, uint64_t bytes, std::string_view note = "") {
@@ -133,27 +164,34 @@ std::string PlanTable(const Planned& p) {
   row("  embedding and head", WeightBytes(p, Component::kEmbedding));
   row("KV cache", sums.kv);
   const std::string_view phase = PhaseName(l.plan.peak_phase);
-  row("  self-attention", KvBytes(p, false), phase == "generate" ? "" : "shares addresses with the encoder's activations");
+  row("  self-attention", KvBytes(p, false),
+      phase == "generate" ? "" : "shares addresses with the encoder's activations");
   row("  cross-attention", KvBytes(p, true), "does not grow");
   row("activations", sums.activations);
   row("audio", sums.audio, "the same for any length");
   row("tables", sums.tables, "tokenizer");
   row("process", sums.runtime, "binary, libraries, stacks: measured bound");
   row("total", sums.total, fmt::format("peak phase: {}", phase));
-  out += fmt::format("\nphases: load {}, encode {}, generate {}\n", Human(l.plan.live[0]), Human(l.plan.live[1]), Human(l.plan.live[2]));
+  out += fmt::format("\nphases: load {}, encode {}, generate {}\n", Human(l.plan.live[0]), Human(l.plan.live[1]),
+                     Human(l.plan.live[2]));
   if (p.fits)
-    out += fmt::format("budget {} bytes ({}): fits, {} left; smallest budget that works: {} bytes ({})\n", p.budget.n, Human(p.budget),
-                       Human({p.budget.n - sums.total}), p.smallest.n, Human(p.smallest));
+    out += fmt::format("budget {} bytes ({}): fits, {} left; smallest budget that works: {} bytes ({})\n", p.budget.n,
+                       Human(p.budget), Human({p.budget.n - sums.total}), p.smallest.n, Human(p.smallest));
   return out;
 }
 
 Json LedgerJson(const Ledger& ledger) {
   Json components = Json::object();
   for (const LedgerRow& r : ledger.rows)
-    components[r.name] = {{"planned_bytes", r.planned.n}, {"actual_bytes", r.actual.n},
-                          {"error", r.actual.n == 0 ? Json(nullptr)
-                                                    : Json(static_cast<double>(r.planned.n) / static_cast<double>(r.actual.n) - 1)}};
-  return {{"planned_bytes", ledger.planned.n}, {"peak_bytes", ledger.peak.n}, {"error", ledger.error}, {"components", components}};
+    components[r.name] = {
+        {"planned_bytes", r.planned.n},
+        {"actual_bytes", r.actual.n},
+        {"error", r.actual.n == 0 ? Json(nullptr)
+                                  : Json(static_cast<double>(r.planned.n) / static_cast<double>(r.actual.n) - 1)}};
+  return {{"planned_bytes", ledger.planned.n},
+          {"peak_bytes", ledger.peak.n},
+          {"error", ledger.error},
+          {"components", components}};
 }
 
 std::string LedgerTable(const Ledger& ledger) {

@@ -26,12 +26,12 @@ struct Transcriber::Lane {
   std::optional<AudioStream> stream;
   std::optional<SlidingWindow> window;
   std::optional<Transcript> transcript;
-  int64_t seek = 0;            // samples from the file's start: a multiple of the hop
-  int32_t language = -1;       // token
+  int64_t seek = 0;               // samples from the file's start: a multiple of the hop
+  int32_t language = -1;          // token
   std::vector<int32_t> previous;  // tokens of the last window, for condition_on_previous
-  bool pending = false;        // a window has been heard and waits for its tokens
-  int64_t frames = 0;          // of the pending window
-  int64_t window_start = 0;    // of the pending window, samples
+  bool pending = false;           // a window has been heard and waits for its tokens
+  int64_t frames = 0;             // of the pending window
+  int64_t window_start = 0;       // of the pending window, samples
 
   bool active() const { return result != nullptr; }
 };
@@ -48,7 +48,8 @@ Result<Transcriber> Transcriber::Make(Engine& engine, const TranscribeOptions& o
   if (!options.language.empty() && tokens.multilingual && !tokens.LanguageId(options.language)) {
     std::string known;
     for (const auto& l : tokens.languages) known += (known.empty() ? "" : " ") + l.code;
-    return Usage(fmt::format("--language {} is not one that this model knows; it knows: {}", options.language.substr(0, 20), known));
+    return Usage(fmt::format("--language {} is not one that this model knows; it knows: {}",
+                             options.language.substr(0, 20), known));
   }
   if (options.translate && (!tokens.multilingual || !tokens.translate))
     return Usage("--task translate needs a multilingual model, and this one is English only");
@@ -94,7 +95,9 @@ Status Transcriber::Begin(Lane* lane, const FileJob& job, FileResult* result) {
   const auto i = static_cast<size_t>(lane->sequence);
   lane->job = &job;
   lane->result = result;
-  lane->stream.emplace(TRY(AudioStream::Open(job.path, run[slots.stream[i]])));
+  AudioLimits limits;
+  if (engine_->layout().choice.batch > 1) limits.max_coded_channels = 2;  // what RuntimeBound() counts with
+  lane->stream.emplace(TRY(AudioStream::Open(job.path, run[slots.stream[i]], limits)));
   const std::span<std::byte> memory = run[slots.window[i]];
   lane->window.emplace(*lane->stream, std::span(reinterpret_cast<float*>(memory.data()), memory.size() / sizeof(float)),
                        engine_->planned().mel.n_samples);
@@ -105,7 +108,8 @@ Status Transcriber::Begin(Lane* lane, const FileJob& job, FileResult* result) {
   lane->previous.clear();
   lane->pending = false;
   const std::string known = options_.language.empty() ? from.language : options_.language;
-  if (engine_->tokens().multilingual && !known.empty()) lane->language = engine_->tokens().LanguageId(known).value_or(-1);
+  if (engine_->tokens().multilingual && !known.empty())
+    lane->language = engine_->tokens().LanguageId(known).value_or(-1);
   return {};
 }
 
@@ -147,7 +151,8 @@ Status Transcriber::Emit(Lane* file, const Lane& heard) {
     std::vector<int32_t> text;
     for (const int32_t id : all)
       if (id < tokens.eot) text.push_back(id);
-    const double end = std::min(s.end, static_cast<double>(heard.frames) * kFrameSeconds);  // zeros after the audio are no time
+    const double end =
+        std::min(s.end, static_cast<double>(heard.frames) * kFrameSeconds);  // zeros after the audio are no time
     const Segment segment{offset + s.start, offset + std::max(end, s.start), engine_->tokenizer().Decode(text, true)};
     if (segment.text.find_first_not_of(" \n") == std::string::npos) continue;
     TRY(file->transcript->Add(segment));
@@ -208,9 +213,10 @@ Status Transcriber::RunChunked(Lane* file, const std::atomic<bool>& stop) {
   return {};
 }
 
-std::vector<FileResult> Transcriber::Transcribe(const std::vector<FileJob>& jobs, const std::function<Json(const FileResult&)>& finish,
-                                         const std::function<void(const Progress&)>& progress,
-                                         const std::atomic<bool>& stop) {
+std::vector<FileResult> Transcriber::Transcribe(const std::vector<FileJob>& jobs,
+                                                const std::function<Json(const FileResult&)>& finish,
+                                                const std::function<void(const Progress&)>& progress,
+                                                const std::atomic<bool>& stop) {
   progress_ = progress;
   std::vector<FileResult> results(jobs.size());
   for (size_t i = 0; i < jobs.size(); ++i) results[i].path = jobs[i].path;
@@ -220,8 +226,13 @@ std::vector<FileResult> Transcriber::Transcribe(const std::vector<FileJob>& jobs
       r.warnings = lane->stream->warnings();
       r.seconds = static_cast<double>(lane->stream->samples_read()) / kSampleRate;
     }
-    if (status.ok() && lane->transcript) status = lane->transcript->Finish(finish(r));
     r.status = std::move(status);
+    if (lane->transcript) {
+      if (r.status.ok())
+        r.status = lane->transcript->Finish(finish(r));
+      else
+        r.reported = lane->transcript->Abandon(finish(r));
+    }
     lane->transcript.reset();
     lane->window.reset();
     lane->stream.reset();
@@ -263,7 +274,8 @@ std::vector<FileResult> Transcriber::Transcribe(const std::vector<FileJob>& jobs
       if (!emitted.ok()) end(&lane, std::move(emitted));
     }
   }
-  for (size_t i = next; i < jobs.size(); ++i) results[i].status = Error{Code::kInterrupted, "interrupted before it began"};
+  for (size_t i = next; i < jobs.size(); ++i)
+    results[i].status = Error{Code::kInterrupted, "interrupted before it began"};
   return results;
 }
 

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -17,8 +18,10 @@
 namespace sotto {
 namespace {
 
-constexpr std::pair<std::string_view, TextFormat> kFormats[] = {{"txt", TextFormat::kTxt}, {"srt", TextFormat::kSrt},
-                                                                {"vtt", TextFormat::kVtt}, {"tsv", TextFormat::kTsv},
+constexpr std::pair<std::string_view, TextFormat> kFormats[] = {{"txt", TextFormat::kTxt},
+                                                                {"srt", TextFormat::kSrt},
+                                                                {"vtt", TextFormat::kVtt},
+                                                                {"tsv", TextFormat::kTsv},
                                                                 {"json", TextFormat::kJson}};
 
 std::string_view Extension(TextFormat format) {
@@ -50,14 +53,15 @@ std::string Line(TextFormat format, const Segment& s, uint64_t index) {
   switch (format) {
     case TextFormat::kTxt: return std::string(Trim(s.text)) + "\n";
     case TextFormat::kSrt:
-      return fmt::format("{}\n{} --> {}\n{}\n\n", index + 1, Clock(s.start, ',', true), Clock(s.end, ',', true), OneLine(s.text));
+      return fmt::format("{}\n{} --> {}\n{}\n\n", index + 1, Clock(s.start, ',', true), Clock(s.end, ',', true),
+                         OneLine(s.text));
     case TextFormat::kVtt:
       return fmt::format("{} --> {}\n{}\n\n", Clock(s.start, '.', false), Clock(s.end, '.', false), OneLine(s.text));
     case TextFormat::kTsv:
       return fmt::format("{}\t{}\t{}\n", std::llround(s.start * 1000), std::llround(s.end * 1000), OneLine(s.text));
     case TextFormat::kJson:
-      return fmt::format("{}\n  {{\"start\": {:.2f}, \"end\": {:.2f}, \"text\": {}}}", index == 0 ? "" : ",", s.start, s.end,
-                         Quoted(s.text));
+      return fmt::format("{}\n  {{\"start\": {:.2f}, \"end\": {:.2f}, \"text\": {}}}", index == 0 ? "" : ",", s.start,
+                         s.end, Quoted(s.text));
   }
   return "";
 }
@@ -81,9 +85,11 @@ Result<std::vector<TextFormat>> ParseFormats(std::string_view list) {
   while (true) {
     const size_t comma = list.find(',');
     const std::string_view name = list.substr(0, comma);
-    const auto* found = std::find_if(std::begin(kFormats), std::end(kFormats), [&](const auto& f) { return f.first == name; });
+    const auto* found =
+        std::find_if(std::begin(kFormats), std::end(kFormats), [&](const auto& f) { return f.first == name; });
     if (found == std::end(kFormats))
-      return Usage(fmt::format("'{}' is not a transcript format; choose from txt, srt, vtt, tsv, json, or all", name.substr(0, 40)));
+      return Usage(fmt::format("'{}' is not a transcript format; choose from txt, srt, vtt, tsv, json, or all",
+                               name.substr(0, 40)));
     if (std::find(formats.begin(), formats.end(), found->second) == formats.end()) formats.push_back(found->second);
     if (comma == std::string_view::npos) return formats;
     list.remove_prefix(comma + 1);
@@ -114,7 +120,9 @@ Status Transcript::Sink::Write(std::string_view data) {
     if (put < 0 && errno == EINTR) continue;
     if (put < 0)
       return Failed(fmt::format("cannot write {}: {}; what is complete stays beside it as .partial",
-                                is_stdout ? "to standard output" : path.empty() ? "a temporary file (TMPDIR)" : path,
+                                is_stdout      ? "to standard output"
+                                : path.empty() ? "a temporary file (TMPDIR)"
+                                               : path,
                                 std::strerror(errno)));
     data.remove_prefix(static_cast<size_t>(put));
     bytes += static_cast<uint64_t>(put);
@@ -123,20 +131,23 @@ Status Transcript::Sink::Write(std::string_view data) {
 }
 
 Status Transcript::Header(Output* o) {
+  if (std::exchange(o->begun, true)) return {};
   if (o->format == TextFormat::kVtt) return o->main.Write("WEBVTT\n\n");
   if (o->format == TextFormat::kTsv) return o->main.Write("start\tend\ttext\n");
   if (o->format == TextFormat::kJson) return o->main.Write("{\"segments\": [");
   return {};
 }
 
-Status Transcript::OpenOutput(TextFormat format, const std::string& path, std::optional<std::pair<uint64_t, uint64_t>> keep) {
-  Output o{format, {}, {}};
+Status Transcript::OpenOutput(TextFormat format, const std::string& path,
+                              std::optional<std::pair<uint64_t, uint64_t>> keep) {
+  Output o{format, {}, {}, keep.has_value()};
   const auto open = [&](Sink* sink, const std::string& at, uint64_t length) -> Status {
     sink->path = at;
     const std::string partial = at + ".partial";
     sink->fd = ::open(partial.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | (keep ? 0 : O_TRUNC), 0644);
     if (sink->fd < 0)
-      return Failed(fmt::format("cannot write {}: {}; check that its folder exists and is writable", partial, std::strerror(errno)));
+      return Failed(fmt::format("cannot write {}: {}; check that its folder exists and is writable", partial,
+                                std::strerror(errno)));
     if (keep) {
       struct stat st {};
       if (::fstat(sink->fd, &st) != 0 || static_cast<uint64_t>(st.st_size) < length ||
@@ -155,17 +166,17 @@ Status Transcript::OpenOutput(TextFormat format, const std::string& path, std::o
 
 Transcript Transcript::OnStdout(TextFormat format) {
   Transcript t;
-  Output o{format, {}, {}};
+  Output o{format, {}, {}, false};
   o.main.fd = STDOUT_FILENO;
   o.main.is_stdout = true;
   if (format == TextFormat::kJson) o.text.fd = UnnamedFile();
-  (void)t.Header(&o);  // a closed stdout shows at the first segment
   t.outputs_.push_back(std::move(o));
   return t;
 }
 
 Result<Transcript> Transcript::InDirectory(const std::string& directory, const std::string& stem,
-                                           const std::vector<TextFormat>& formats, const std::string& source, bool resume) {
+                                           const std::vector<TextFormat>& formats, const std::string& source,
+                                           bool resume) {
   Transcript t;
   t.source_ = source;
   t.journal_ = directory + "/" + stem + ".sotto-resume";
@@ -175,9 +186,11 @@ Result<Transcript> Transcript::InDirectory(const std::string& directory, const s
     const bool valid = journal.is_object() && journal.contains("source") && journal["source"] == source &&
                        journal.contains("bytes") && journal["bytes"].is_object() && journal.contains("segments") &&
                        journal["segments"].is_number_unsigned() && journal.contains("seconds") &&
-                       journal["seconds"].is_number() && journal.contains("language") && journal["language"].is_string();
+                       journal["seconds"].is_number() && journal.contains("language") &&
+                       journal["language"].is_string();
     if (!valid)
-      return Usage(fmt::format("{} is of another audio, model or settings; remove it, or run without --resume", t.journal_));
+      return Usage(
+          fmt::format("{} is of another audio, model or settings; remove it, or run without --resume", t.journal_));
     t.segments_ = journal["segments"].get<uint64_t>();
     t.checkpoint_ = {journal["seconds"].get<double>(), journal["language"].get<std::string>()};
   }
@@ -188,7 +201,8 @@ Result<Transcript> Transcript::InDirectory(const std::string& directory, const s
       const Json& bytes = journal["bytes"];
       if (!bytes.contains(extension) || !bytes[extension].is_array() || bytes[extension].size() != 2 ||
           !bytes[extension][0].is_number_unsigned() || !bytes[extension][1].is_number_unsigned())
-        return Usage(fmt::format("{} was begun with other formats; use the same --format, or run without --resume", t.journal_));
+        return Usage(
+            fmt::format("{} was begun with other formats; use the same --format, or run without --resume", t.journal_));
       keep = {bytes[extension][0].get<uint64_t>(), bytes[extension][1].get<uint64_t>()};
     }
     TRY(t.OpenOutput(format, directory + "/" + stem + "." + extension, keep));
@@ -199,6 +213,7 @@ Result<Transcript> Transcript::InDirectory(const std::string& directory, const s
 Status Transcript::Add(const Segment& segment) {
   if (Trim(segment.text).empty()) return {};
   for (Output& o : outputs_) {
+    TRY(Header(&o));  // on standard output nothing is printed before there is something to say
     TRY(o.main.Write(Line(o.format, segment, segments_)));
     if (o.text.fd >= 0) {
       const std::string quoted = Quoted(segment.text);
@@ -213,8 +228,11 @@ Status Transcript::Commit(const Checkpoint& checkpoint) {
   if (journal_.empty()) return {};
   Json bytes = Json::object();
   for (const Output& o : outputs_) bytes[std::string(Extension(o.format))] = {o.main.bytes, o.text.bytes};
-  const Json journal = {{"source", source_}, {"seconds", checkpoint.seconds}, {"language", checkpoint.language},
-                        {"segments", segments_}, {"bytes", bytes}};
+  const Json journal = {{"source", source_},
+                        {"seconds", checkpoint.seconds},
+                        {"language", checkpoint.language},
+                        {"segments", segments_},
+                        {"bytes", bytes}};
   AtomicFile file = TRY(AtomicFile::Create(journal_));
   TRY(file.Write(journal.dump(-1, ' ', false, Json::error_handler_t::replace)));
   return file.Commit();
@@ -222,6 +240,7 @@ Status Transcript::Commit(const Checkpoint& checkpoint) {
 
 Status Transcript::Finish(const Json& extra) {
   for (Output& o : outputs_) {
+    TRY(Header(&o));
     if (o.format == TextFormat::kJson) {
       TRY(o.main.Write(segments_ == 0 ? "],\n \"text\": \"" : "\n ],\n \"text\": \""));
       if (o.text.fd >= 0 && ::lseek(o.text.fd, 0, SEEK_SET) == 0) {
@@ -231,7 +250,8 @@ Status Transcript::Finish(const Json& extra) {
       }
       TRY(o.main.Write("\""));
       for (const auto& [key, value] : extra.items())
-        TRY(o.main.Write(fmt::format(",\n {}: {}", Quoted(key), value.dump(-1, ' ', false, Json::error_handler_t::replace))));
+        TRY(o.main.Write(
+            fmt::format(",\n {}: {}", Quoted(key), value.dump(-1, ' ', false, Json::error_handler_t::replace))));
       TRY(o.main.Write("}\n"));
     }
     if (o.main.is_stdout) continue;
@@ -244,6 +264,12 @@ Status Transcript::Finish(const Json& extra) {
   }
   if (!journal_.empty()) ::unlink(journal_.c_str());
   return {};
+}
+
+bool Transcript::Abandon(const Json& extra) {
+  Output& o = outputs_[0];
+  if (!o.main.is_stdout || o.format != TextFormat::kJson || !o.begun) return false;
+  return Finish(extra).ok();
 }
 
 }  // namespace sotto

@@ -50,6 +50,9 @@ class Transcript {
   Status Commit(const Checkpoint& checkpoint);
   // Completes and renames. `extra` members are appended to JSON documents.
   Status Finish(const Json& extra);
+  // After a failure: a document already begun on standard output is completed with `extra`, and true returned; files stay
+  // as they are, to be resumed or overwritten.
+  bool Abandon(const Json& extra);
 
  private:
   // An output file; closes itself. JSON's whole text is gathered in a second one and joined at the end.
@@ -67,10 +70,11 @@ class Transcript {
   struct Output {
     TextFormat format;
     Sink main, text;
+    bool begun = false;  // its header is written
   };
 
   Status OpenOutput(TextFormat format, const std::string& path, std::optional<std::pair<uint64_t, uint64_t>> keep);
-  Status Header(Output* output);
+  static Status Header(Output* output);
 
   std::vector<Output> outputs_;
   std::string journal_, source_;

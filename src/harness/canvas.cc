@@ -30,20 +30,27 @@ class SvgCanvas final : public Canvas {
         width, height);
   }
   void Rect(double x, double y, double w, double h, Colour c) override {
-    out_ += fmt::format("<rect x=\"{:.2f}\" y=\"{:.2f}\" width=\"{:.2f}\" height=\"{:.2f}\" fill=\"#{:02x}{:02x}{:02x}\"/>\n", x, y, w,
-                        h, c.r, c.g, c.b);
+    out_ += fmt::format(
+        "<rect x=\"{:.2f}\" y=\"{:.2f}\" width=\"{:.2f}\" height=\"{:.2f}\" fill=\"#{:02x}{:02x}{:02x}\"/>\n", x, y, w,
+        h, c.r, c.g, c.b);
   }
   void Text(double x, double y, double size, std::string_view text, Colour c, Anchor anchor) override {
     constexpr std::string_view kAnchors[] = {"start", "middle", "end"};
     std::string safe;
     for (char ch : text) {
-      if (ch == '<') safe += "&lt;";
-      else if (ch == '&') safe += "&amp;";
-      else if (ch == '>') safe += "&gt;";
-      else if (static_cast<unsigned char>(ch) >= 32) safe += ch;
+      if (ch == '<')
+        safe += "&lt;";
+      else if (ch == '&')
+        safe += "&amp;";
+      else if (ch == '>')
+        safe += "&gt;";
+      else if (static_cast<unsigned char>(ch) >= 32)
+        safe += ch;
     }
-    out_ += fmt::format("<text x=\"{:.2f}\" y=\"{:.2f}\" font-size=\"{:.1f}\" fill=\"#{:02x}{:02x}{:02x}\" text-anchor=\"{}\">{}</text>\n",
-                        x, y + size * 0.36, size, c.r, c.g, c.b, kAnchors[static_cast<int>(anchor)], safe);
+    out_ += fmt::format(
+        "<text x=\"{:.2f}\" y=\"{:.2f}\" font-size=\"{:.1f}\" fill=\"#{:02x}{:02x}{:02x}\" "
+        "text-anchor=\"{}\">{}</text>\n",
+        x, y + size * 0.36, size, c.r, c.g, c.b, kAnchors[static_cast<int>(anchor)], safe);
   }
   std::string Encode() override { return out_ + "</svg>\n"; }
 
@@ -54,7 +61,9 @@ class SvgCanvas final : public Canvas {
 class PngCanvas final : public Canvas {
  public:
   PngCanvas(int width, int height)
-      : width_(width * kScale), height_(height * kScale), pixels_(static_cast<size_t>(width_) * static_cast<size_t>(height_) * 3, 255) {}
+      : width_(width * kScale),
+        height_(height * kScale),
+        pixels_(static_cast<size_t>(width_) * static_cast<size_t>(height_) * 3, 255) {}
 
   void Rect(double x, double y, double w, double h, Colour c) override {
     const auto edge = [](double v, int most) { return std::clamp(static_cast<int>(std::lround(v * kScale)), 0, most); };
@@ -71,7 +80,8 @@ class PngCanvas final : public Canvas {
     for (char& ch : ascii)
       if (ch < 32 || ch > 126) ch = '?';
     std::vector<Vertex> quads(ascii.size() * 270 / sizeof(Vertex) * 4 + 64);
-    const int count = stb_easy_font_print(0, 0, ascii.data(), nullptr, quads.data(), static_cast<int>(quads.size() * sizeof(Vertex)));
+    const int count =
+        stb_easy_font_print(0, 0, ascii.data(), nullptr, quads.data(), static_cast<int>(quads.size() * sizeof(Vertex)));
     const double scale = size / kFontHeight, width = stb_easy_font_width(ascii.data()) * scale;
     const double left = x - (anchor == Anchor::kStart ? 0 : anchor == Anchor::kMiddle ? width / 2 : width);
     for (int q = 0; q < count; ++q) {
@@ -105,7 +115,8 @@ class PngCanvas final : public Canvas {
 
 double Canvas::TextWidth(std::string_view text, double size) {
   std::string copy(text);
-  return std::max(stb_easy_font_width(copy.data()) * size / kFontHeight, static_cast<double>(text.size()) * size * 0.55);
+  return std::max(stb_easy_font_width(copy.data()) * size / kFontHeight,
+                  static_cast<double>(text.size()) * size * 0.55);
 }
 
 std::unique_ptr<Canvas> MakeSvgCanvas(int width, int height) { return std::make_unique<SvgCanvas>(width, height); }

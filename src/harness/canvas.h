@@ -20,7 +20,8 @@ class Canvas {
   virtual ~Canvas() = default;
   virtual void Rect(double x, double y, double w, double h, Colour fill) = 0;
   // `size`: height of a line in pixels; y: the text's vertical middle.
-  virtual void Text(double x, double y, double size, std::string_view text, Colour fill, Anchor anchor = Anchor::kStart) = 0;
+  virtual void Text(double x, double y, double size, std::string_view text, Colour fill,
+                    Anchor anchor = Anchor::kStart) = 0;
   virtual std::string Encode() = 0;  // the file's bytes
   // Width that a text takes, pixels, in both formats at most.
   static double TextWidth(std::string_view text, double size);

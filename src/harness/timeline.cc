@@ -13,7 +13,8 @@ namespace {
 
 constexpr int kWidth = 1180, kHeight = 760;
 constexpr double kLeft = 96, kTop = 92, kBottom = 700, kColumn = 232, kGap = 14, kLegend = 850;
-constexpr Colour kInk{34, 40, 49}, kFaint{120, 128, 138}, kEmpty{240, 242, 245}, kPaper{255, 255, 255}, kAlarm{200, 30, 30};
+constexpr Colour kInk{34, 40, 49}, kFaint{120, 128, 138}, kEmpty{240, 242, 245}, kPaper{255, 255, 255},
+    kAlarm{200, 30, 30};
 
 // Neighbouring slots of one kind are one block of the picture.
 struct Block {
@@ -37,7 +38,8 @@ Kind KindOf(const Slot& s) {
         default: return {"decoder weights", {88, 127, 191}};
       }
     case Role::kKv:
-      return s.component == Component::kCrossAttention ? Kind{"cross-attention KV", {214, 126, 44}} : Kind{"self-attention KV", {236, 166, 84}};
+      return s.component == Component::kCrossAttention ? Kind{"cross-attention KV", {214, 126, 44}}
+                                                       : Kind{"self-attention KV", {236, 166, 84}};
     case Role::kActivation: return {"activations", {86, 160, 104}};
     case Role::kAudio: return {"audio", {148, 108, 178}};
     case Role::kStaging: return {"loading buffer", {170, 140, 110}};
@@ -67,7 +69,8 @@ void DrawLegend(const Layout& l, Canvas* c) {
   std::vector<std::pair<Kind, uint64_t>> rows;
   for (uint32_t id = 0; id < l.plan.at.size(); ++id) {
     const Kind kind = KindOf(l.anatomy->at(id));
-    auto row = std::find_if(rows.begin(), rows.end(), [&](const auto& r) { return std::string_view(r.first.label) == kind.label; });
+    auto row = std::find_if(rows.begin(), rows.end(),
+                            [&](const auto& r) { return std::string_view(r.first.label) == kind.label; });
     if (row == rows.end()) row = rows.insert(rows.end(), {kind, 0});
     row->second += l.plan.at[id].bytes;
   }
@@ -85,15 +88,17 @@ void DrawLegend(const Layout& l, Canvas* c) {
 
 void Draw(const Planned& p, Canvas* c) {
   const Layout& l = p.layout;
-  const uint64_t total = l.plan.total.n, most = p.fits && p.budget.n < total + total / 4 ? std::max(p.budget.n, total) : total;
+  const uint64_t total = l.plan.total.n,
+                 most = p.fits && p.budget.n < total + total / 4 ? std::max(p.budget.n, total) : total;
   const auto y_of = [&](uint64_t address) {
     return kBottom - (kBottom - kTop) * static_cast<double>(address) / static_cast<double>(most);
   };
   c->Rect(0, 0, kWidth, kHeight, kPaper);
   c->Text(24, 30, 20, fmt::format("{}: what lives when", p.dir.name), kInk);
   c->Text(24, 56, 13,
-          fmt::format("weights {}, cache {}, batch {}, context {}: {} in all, peak in phase '{}'", NameOf(l.choice.weights),
-                      l.choice.kv->name, l.choice.batch, l.model->info().context, Human(l.plan.total), PhaseName(l.plan.peak_phase)),
+          fmt::format("weights {}, cache {}, batch {}, context {}: {} in all, peak in phase '{}'",
+                      NameOf(l.choice.weights), l.choice.kv->name, l.choice.batch, l.model->info().context,
+                      Human(l.plan.total), PhaseName(l.plan.peak_phase)),
           kFaint);
   for (int tick = 0; tick <= 4; ++tick) {
     const uint64_t at = most / 4 * static_cast<uint64_t>(tick);
@@ -103,13 +108,15 @@ void Draw(const Planned& p, Canvas* c) {
   for (int phase = 0; phase < kPhaseCount; ++phase) {
     const double x = kLeft + phase * (kColumn + kGap);
     c->Rect(x, y_of(l.plan.arena.n), kColumn, kBottom - y_of(l.plan.arena.n), kEmpty);
-    c->Text(x + kColumn / 2, kTop - 14, 14, fmt::format("{}: {}", PhaseName(phase), Human(l.plan.live[static_cast<size_t>(phase)])), kInk,
+    c->Text(x + kColumn / 2, kTop - 14, 14,
+            fmt::format("{}: {}", PhaseName(phase), Human(l.plan.live[static_cast<size_t>(phase)])), kInk,
             Anchor::kMiddle);
     for (const Block& b : BlocksOf(l, phase)) {
       const double top = y_of(b.end), height = y_of(b.begin) - top;
       c->Rect(x, top, kColumn, std::max(height - (height > 3 ? 1 : 0), 0.5), b.colour);
       const std::string label = fmt::format("{} {}", b.label, Human({b.end - b.begin}));
-      if (height >= 14 && Canvas::TextWidth(label, 12) < kColumn - 8) c->Text(x + 8, top + height / 2, 12, label, kPaper);
+      if (height >= 14 && Canvas::TextWidth(label, 12) < kColumn - 8)
+        c->Text(x + 8, top + height / 2, 12, label, kPaper);
     }
     c->Rect(x, y_of(total), kColumn, y_of(l.plan.arena.n) - y_of(total), {196, 200, 206});
   }
@@ -117,8 +124,10 @@ void Draw(const Planned& p, Canvas* c) {
     c->Rect(kLeft, y_of(p.budget.n), 3 * kColumn + 2 * kGap, 2, kAlarm);
     c->Text(kLeft + 3 * kColumn + 2 * kGap, y_of(p.budget.n) - 10, 12, "budget", kAlarm, Anchor::kEnd);
   }
-  c->Text(kLeft, kBottom + 26, 12, "Height: addresses of the one block that holds everything; above it, in grey, what the process takes besides.",
-          kFaint);
+  c->Text(
+      kLeft, kBottom + 26, 12,
+      "Height: addresses of the one block that holds everything; above it, in grey, what the process takes besides.",
+      kFaint);
   DrawLegend(l, c);
 }
 

@@ -14,16 +14,17 @@ const Json* Find(const Json& config, std::string_view key) {
 }
 
 Error Missing(std::string_view key) {
-  return BadModel(fmt::format("config.json has no '{}' and its class publishes no default for it; take config.json from the "
-                              "model's own page",
-                              key));
+  return BadModel(
+      fmt::format("config.json has no '{}' and its class publishes no default for it; take config.json from the "
+                  "model's own page",
+                  key));
 }
 
 Error Wrong(std::string_view key, const Json& value, const std::string& wanted) {
   std::string shown = value.dump(-1, ' ', true, Json::error_handler_t::replace);
   if (shown.size() > 40) shown = shown.substr(0, 40) + "...";
-  return BadModel(fmt::format("config.json: '{}' is {}, but must be {}; take config.json from the model's own page", key,
-                              shown, wanted));
+  return BadModel(fmt::format("config.json: '{}' is {}, but must be {}; take config.json from the model's own page",
+                              key, shown, wanted));
 }
 
 }  // namespace

@@ -15,6 +15,7 @@ Result<int64_t> ConfigInt(const Json& config, std::string_view key, int64_t leas
                           std::optional<int64_t> fallback = std::nullopt);
 Result<double> ConfigNumber(const Json& config, std::string_view key, double fallback);
 Result<bool> ConfigBool(const Json& config, std::string_view key, bool fallback);
-Result<std::string> ConfigString(const Json& config, std::string_view key, std::optional<std::string> fallback = std::nullopt);
+Result<std::string> ConfigString(const Json& config, std::string_view key,
+                                 std::optional<std::string> fallback = std::nullopt);
 
 }  // namespace sotto

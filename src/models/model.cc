@@ -21,7 +21,8 @@ Result<std::unique_ptr<Model>> BuildModel(const Json& config, const Workload& wo
     if (a->model_type == type) return a->build(config, workload, anatomy);
     known += (known.empty() ? "" : ", ") + std::string(a->model_type);
   }
-  return BadModel(fmt::format("config.json: model_type '{}' is not supported; sotto runs: {}", type.substr(0, 60), known));
+  return BadModel(
+      fmt::format("config.json: model_type '{}' is not supported; sotto runs: {}", type.substr(0, 60), known));
 }
 
 }  // namespace sotto

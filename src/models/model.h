@@ -13,13 +13,13 @@ namespace sotto {
 
 // What callers must know of a model, with the config's published names.
 struct ModelInfo {
-  std::string type;                 // encoder-decoder, audio-llm, decoder
+  std::string type;                                   // encoder-decoder, audio-llm, decoder
   int64_t d_model = 0, head_dim = 0, vocab_size = 0;  // head_dim: the largest of its attentions
-  int64_t context = 0;              // decoder positions that this instance can hold
-  int64_t n_mels = 0, n_frames = 0;  // of one audio window; 0 without an encoder
-  int64_t audio_positions = 0;      // encoder states of one window
-  int64_t kv_bytes_per_token = 0;   // growth of the decoder's cache, all layers, one sequence
-  int64_t encoder_kv_formula_elements = 0;  // keys and values of all encoder layers: transient, never a cache
+  int64_t context = 0;                                // decoder positions that this instance can hold
+  int64_t n_mels = 0, n_frames = 0;                   // of one audio window; 0 without an encoder
+  int64_t audio_positions = 0;                        // encoder states of one window
+  int64_t kv_bytes_per_token = 0;                     // growth of the decoder's cache, all layers, one sequence
+  int64_t encoder_kv_formula_elements = 0;            // keys and values of all encoder layers: transient, never a cache
 };
 
 class Model {

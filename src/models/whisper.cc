@@ -35,11 +35,13 @@ Result<Config> ReadConfig(const Json& j) {
   c.encoder.positions = TRY(ConfigInt(j, "max_source_positions", 1, 1 << 16, 1500));
   for (const int64_t heads : {c.heads, c.encoder.heads})
     if (c.d_model % heads != 0)
-      return BadModel("config.json: 'd_model' is not a multiple of the number of attention heads; take config.json from the "
-                      "model's own page");
+      return BadModel(
+          "config.json: 'd_model' is not a multiple of the number of attention heads; take config.json from the "
+          "model's own page");
   const std::string activation = TRY(ConfigString(j, "activation_function", "gelu"));
   if (activation != "gelu")
-    return BadModel("config.json: activation_function '" + activation.substr(0, 40) + "' is not one that Whisper was published with (gelu)");
+    return BadModel("config.json: activation_function '" + activation.substr(0, 40) +
+                    "' is not one that Whisper was published with (gelu)");
   if (!TRY(ConfigBool(j, "tie_word_embeddings", true)))
     return BadModel("config.json: tie_word_embeddings is false, but Whisper was published with a tied head only");
   return c;
@@ -58,7 +60,8 @@ struct DecoderLayer {
   Vector bo{at, "self_attn.out_proj.bias", c.d_model};
 
   Scope cross = at.As(Component::kCrossAttention);
-  Vector norm2{cross, "encoder_attn_layer_norm.weight", c.d_model}, norm2_bias{cross, "encoder_attn_layer_norm.bias", c.d_model};
+  Vector norm2{cross, "encoder_attn_layer_norm.weight", c.d_model},
+      norm2_bias{cross, "encoder_attn_layer_norm.bias", c.d_model};
   Matrix cross_wq{cross, "encoder_attn.q_proj.weight", c.d_model, c.d_model};
   Vector cross_bq{cross, "encoder_attn.q_proj.bias", c.d_model};
   Matrix cross_wk{cross, "encoder_attn.k_proj.weight", c.d_model, c.d_model};
@@ -86,14 +89,16 @@ class Whisper final : public Model {
         norm_bias_((root / "decoder").As(Component::kDecoder), "layer_norm.bias", c_.d_model) {
     const Scope decoder = (root / "decoder").As(Component::kDecoder);
     layers_.reserve(static_cast<size_t>(c_.layers));
-    for (int i = 0; i < c_.layers; ++i)
-      layers_.push_back({(decoder / "layers" / std::to_string(i)).Layer(i), c_});
+    for (int i = 0; i < c_.layers; ++i) layers_.push_back({(decoder / "layers" / std::to_string(i)).Layer(i), c_});
 
     const int64_t context = n.context == 0 ? c_.context : std::min(n.context, c_.context);
-    const KvShape self{c_.heads, c_.d_model / c_.heads, context}, cross{c_.heads, c_.d_model / c_.heads, c_.encoder.positions};
-    const std::vector<KvShape> self_layers(static_cast<size_t>(c_.layers), self), cross_layers(self_layers.size(), cross);
+    const KvShape self{c_.heads, c_.d_model / c_.heads, context},
+        cross{c_.heads, c_.d_model / c_.heads, c_.encoder.positions};
+    const std::vector<KvShape> self_layers(static_cast<size_t>(c_.layers), self),
+        cross_layers(self_layers.size(), cross);
     self_ = n.kv->declare((decoder / "self_kv").During(kGenerate), self_layers, n.sequences);
-    cross_ = n.kv->declare((decoder / "cross_kv").As(Component::kCrossAttention).During(kRunning), cross_layers, n.sequences);
+    cross_ = n.kv->declare((decoder / "cross_kv").As(Component::kCrossAttention).During(kRunning), cross_layers,
+                           n.sequences);
 
     const Scope step = decoder.During(kGenerate);
     x_ = Buffer(step, "x", rows_, c_.d_model);
@@ -107,9 +112,14 @@ class Whisper final : public Model {
     positions_of_window_.resize(static_cast<size_t>(c_.encoder.positions));
     std::iota(positions_of_window_.begin(), positions_of_window_.end(), 0);
     sequence_of_window_.resize(positions_of_window_.size());
-    info_ = {.type = "encoder-decoder", .d_model = c_.d_model,
-             .head_dim = std::max(c_.d_model / c_.heads, c_.d_model / c_.encoder.heads), .vocab_size = c_.vocab_size, .context = context,
-             .n_mels = c_.encoder.n_mels, .n_frames = 2 * c_.encoder.positions, .audio_positions = c_.encoder.positions,
+    info_ = {.type = "encoder-decoder",
+             .d_model = c_.d_model,
+             .head_dim = std::max(c_.d_model / c_.heads, c_.d_model / c_.encoder.heads),
+             .vocab_size = c_.vocab_size,
+             .context = context,
+             .n_mels = c_.encoder.n_mels,
+             .n_frames = 2 * c_.encoder.positions,
+             .audio_positions = c_.encoder.positions,
              .kv_bytes_per_token = static_cast<int64_t>(SizeOf(n.kv->dtype)) * 2 * c_.layers * c_.d_model,
              .encoder_kv_formula_elements = 2 * c_.encoder.layers * c_.encoder.positions * c_.d_model};
   }

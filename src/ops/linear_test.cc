@@ -72,7 +72,7 @@ TEST(Linear, AgreesWithTheOracleOnRandomShapes) {
   Rng rng(1);
   for (Isa isa : Isas())
     for (DType dtype : kWeights)
-      for (int i = 0; i < 150; ++i) {
+      for (int i = 0; i < 100; ++i) {
         Case c{1 + static_cast<int64_t>(rng() % (i % 2 == 0 ? 8 : 40)),
                1 + static_cast<int64_t>(rng() % 50),
                1 + static_cast<int64_t>(rng() % 300),
@@ -88,10 +88,10 @@ TEST(Linear, AgreesWithTheOracleOnRandomShapes) {
 
 TEST(Linear, AgreesWithTheOracleOnLongInputs) {
   Rng rng(2);
-  const Case cases[] = {{1500, 33, 80, 80, true, Into::kGelu},     {333, 200, 512, 512, true, Into::kAdd},
-                        {197, 65, 600, 200, true, Into::kGelu},    {60, 40, 5120, 5120, false, Into::kStore},
-                        {193, 17, 1025, 1025, true, Into::kStore}, {1, 5000, 64, 64, false, Into::kStore},
-                        {5, 3000, 70, 70, true, Into::kAdd}};
+  const Case cases[] = {{1500, 17, 80, 80, true, Into::kGelu},     {211, 70, 512, 512, true, Into::kAdd},
+                        {197, 65, 600, 200, true, Into::kGelu},    {40, 20, 5120, 5120, false, Into::kStore},
+                        {193, 17, 1025, 1025, true, Into::kStore}, {1, 4000, 64, 64, false, Into::kStore},
+                        {5, 1500, 70, 70, true, Into::kAdd}};
   for (Isa isa : Isas())
     for (DType dtype : kWeights)
       for (const Case& c : cases) {

@@ -12,6 +12,7 @@ namespace {
 
 using testing::Cpu;
 using testing::Isas;
+using testing::KernelsOf;
 using testing::kUnit;
 using testing::Matrix;
 using testing::Packed;
@@ -58,7 +59,7 @@ TEST(LayerNorm, AConstantRowGivesTheBias) {
 
 TEST(Gelu, IsWithinAMillionthEverywhere) {
   for (Isa isa : Isas()) {
-    const cpu::Kernels& kernels = cpu::KernelsFor(isa);
+    const cpu::Kernels& kernels = KernelsOf(isa);
     double worst = 0;
     for (int64_t i = 0; i < 400000; ++i) {
       float x[16], y[16];
@@ -78,7 +79,7 @@ TEST(Gelu, IsWithinAMillionthEverywhere) {
 
 TEST(Exp, IsWithinTwoTenMillionthsOfItsValue) {
   for (Isa isa : Isas()) {
-    const cpu::Kernels& kernels = cpu::KernelsFor(isa);
+    const cpu::Kernels& kernels = KernelsOf(isa);
     double worst = 0;
     std::vector<float> x(4096), y(4096);
     for (int64_t i = 0; i < 700; ++i) {

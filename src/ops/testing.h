@@ -9,17 +9,25 @@
 #include "codec/half.h"
 #include "codec/panel.h"
 #include "ops/backend.h"
+#include "ops/cpu/cpu_backend.h"
+
+namespace sotto::cpu {
+const Kernels* EmulatedAvx512();  // kernels_avx512_test.cc
+}
 
 namespace sotto::testing {
 
 using Rng = std::mt19937;
 
+// The instruction sets whose kernels can run here, AVX512's by emulation where the CPU lacks it.
 inline std::vector<Isa> Isas() {
   std::vector<Isa> all;
   for (Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kNeon})
-    if (Supports(isa)) all.push_back(isa);
+    if (Supports(isa) || (isa == Isa::kAvx512 && cpu::EmulatedAvx512() != nullptr)) all.push_back(isa);
   return all;
 }
+
+inline const cpu::Kernels& KernelsOf(Isa isa) { return Supports(isa) ? cpu::KernelsFor(isa) : *cpu::EmulatedAvx512(); }
 
 // A matrix whose elements, and whose gaps between rows, are random: a kernel that reads a gap gives a wrong result.
 struct Matrix {
@@ -66,7 +74,7 @@ struct Cpu {
     size = CpuScratchBytes(need).n;
     scratch.reset(static_cast<std::byte*>(std::aligned_alloc(64, RoundUp(size, 64))));
     std::fill(scratch.get(), scratch.get() + size, std::byte{0xFF});
-    ops = MakeCpuBackend(isa, &threads, need, {scratch.get(), size});
+    ops = std::make_unique<cpu::CpuBackend>(isa, KernelsOf(isa), &threads, need, std::span(scratch.get(), size));
   }
   Backend* operator->() const { return ops.get(); }
   Threads threads;

@@ -47,7 +47,7 @@ struct Slot {
   std::string name;  // a weight's name in the checkpoint (Hugging Face's), else our own
   Role role = Role::kWeight;
   Component component = Component::kEngine;
-  DType dtype = DType::kF32;             // of caches, buffers, tables; a weight's is the recipe's choice
+  DType dtype = DType::kF32;              // of caches, buffers, tables; a weight's is the recipe's choice
   std::array<int64_t, 3> shape{1, 1, 1};  // outermost first, padded with 1
   int dims = 1;
   Phases live = kAlways;

@@ -14,9 +14,11 @@ struct Known {
 constexpr Known kKnown[] = {
     {R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)", Splitting::kGpt2},
     {R"('(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)", Splitting::kGpt2},
-    {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+    {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3})"
+     R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
      Splitting::kLlama3},
-    {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+    {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N})"
+     R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
      Splitting::kQwen2},
 };
 
@@ -113,10 +115,14 @@ std::optional<Splitting> SplittingOf(std::string_view regex) {
 
 size_t WordLength(Splitting splitting, std::string_view text, size_t at) {
   switch (splitting) {
-    case Splitting::kGpt2: return Gpt2End(text, at) - at;
-    case Splitting::kLlama3: return Llama3End(text, at, 3) - at;
-    case Splitting::kQwen2: return Llama3End(text, at, 1) - at;
-    case Splitting::kWhole: break;
+    case Splitting::kGpt2:
+      return Gpt2End(text, at) - at;
+    case Splitting::kLlama3:
+      return Llama3End(text, at, 3) - at;
+    case Splitting::kQwen2:
+      return Llama3End(text, at, 1) - at;
+    case Splitting::kWhole:
+      break;
   }
   return text.size() - at;
 }

@@ -27,10 +27,12 @@ Result<std::optional<int32_t>> Id(const Json& config, const Json& generation, co
   const Json* value = Find(config, generation, key);
   if (value != nullptr && value->is_array() && !value->empty()) value = &(*value)[0];
   if (value == nullptr) return std::optional<int32_t>();
-  if (!value->is_number_integer() || value->get<double>() < 0 || value->get<double>() >= static_cast<double>(vocab_size))
-    return BadModel(fmt::format("generation_config.json: '{}' is not a token id below vocab_size {}; take the file from the "
-                                "model's own page",
-                                key, vocab_size));
+  if (!value->is_number_integer() || value->get<double>() < 0 ||
+      value->get<double>() >= static_cast<double>(vocab_size))
+    return BadModel(
+        fmt::format("generation_config.json: '{}' is not a token id below vocab_size {}; take the file from the "
+                    "model's own page",
+                    key, vocab_size));
   return std::optional<int32_t>(value->get<int32_t>());
 }
 
@@ -42,8 +44,8 @@ Result<std::vector<int32_t>> Ids(const Json& config, const Json& generation, con
     return BadModel(fmt::format("generation_config.json: '{}' is not a list of token ids", key));
   for (const Json& v : *value) {
     if (!v.is_number_integer() || v.get<double>() < -1 || v.get<double>() >= static_cast<double>(vocab_size))
-      return BadModel(fmt::format("generation_config.json: '{}' holds something that is not a token id below vocab_size {}", key,
-                                  vocab_size));
+      return BadModel(fmt::format(
+          "generation_config.json: '{}' holds something that is not a token id below vocab_size {}", key, vocab_size));
     if (v.get<int64_t>() >= 0) ids.push_back(v.get<int32_t>());  // -1 means "the default set" in openai's own format
   }
   return ids;
@@ -71,9 +73,10 @@ Result<WhisperTokens> ReadWhisperTokens(const Json& config, const Json& generati
     std::optional<int32_t> id = TRY(Id(config, generation, key, t.vocab_size));
     if (!id) id = tokenizer.IdOf(token);
     if (!id || *id >= t.vocab_size)
-      return BadModel(fmt::format("neither generation_config.json ('{}') nor the tokenizer ('{}') names this token; the model's "
-                                  "files do not belong together",
-                                  key, token));
+      return BadModel(
+          fmt::format("neither generation_config.json ('{}') nor the tokenizer ('{}') names this token; the model's "
+                      "files do not belong together",
+                      key, token));
     return *id;
   };
   t.sot = TRY(required("decoder_start_token_id", "<|startoftranscript|>"));
@@ -95,14 +98,16 @@ Result<WhisperTokens> ReadWhisperTokens(const Json& config, const Json& generati
   t.begin_suppress = TRY(Ids(config, generation, "begin_suppress_tokens", t.vocab_size));
   const std::optional<int32_t> initial = TRY(Id(config, generation, "max_initial_timestamp_index", t.vocab_size));
   if (initial) t.max_initial_timestamp_index = *initial;
-  if (const Json* n = Find(Json(), generation, "max_length"); n != nullptr && n->is_number_integer() && n->get<int64_t>() > 0)
+  if (const Json* n = Find(Json(), generation, "max_length");
+      n != nullptr && n->is_number_integer() && n->get<int64_t>() > 0)
     t.max_length = n->get<int64_t>();
 
   if (const Json* languages = Find(config, generation, "lang_to_id"); languages != nullptr && languages->is_object()) {
     for (const auto& [token, id] : languages->items()) {
       if (!id.is_number_integer() || id.get<double>() < 0 || id.get<double>() >= t.vocab_size || token.size() < 5)
-        return BadModel("generation_config.json: 'lang_to_id' holds something that is not a token id; take the file from the "
-                        "model's own page");
+        return BadModel(
+            "generation_config.json: 'lang_to_id' holds something that is not a token id; take the file from the "
+            "model's own page");
       t.languages.push_back({token.substr(2, token.size() - 4), id.get<int32_t>()});
     }
   } else if (t.translate && *t.translate > t.sot) {  // older checkpoints: the languages stand between these two
@@ -112,8 +117,9 @@ Result<WhisperTokens> ReadWhisperTokens(const Json& config, const Json& generati
   }
   const Json* multilingual = Find(config, generation, "is_multilingual");
   // English-only vocabularies also hold language tokens; the published flag says that they are not used.
-  t.multilingual = multilingual != nullptr && multilingual->is_boolean() ? multilingual->get<bool>()
-                                                                           : t.vocab_size >= 51865 && !t.languages.empty();
+  t.multilingual = multilingual != nullptr && multilingual->is_boolean()
+                       ? multilingual->get<bool>()
+                       : t.vocab_size >= 51865 && !t.languages.empty();
   if (!t.multilingual) t.languages.clear();
   return t;
 }
@@ -143,7 +149,9 @@ void ApplyWhisperRules(const WhisperTokens& tokens, bool timestamps, std::span<c
   if (count == 0) {
     forbid(0, tokens.timestamp_begin);
     if (tokens.max_initial_timestamp_index)
-      forbid(static_cast<int32_t>(std::min<int64_t>(n, tokens.timestamp_begin + *tokens.max_initial_timestamp_index + 1)), n);
+      forbid(
+          static_cast<int32_t>(std::min<int64_t>(n, tokens.timestamp_begin + *tokens.max_initial_timestamp_index + 1)),
+          n);
   }
   // When all timestamps together are likelier than any one text token, it is a timestamp.
   if (tokens.timestamp_begin >= n) return;
@@ -186,7 +194,7 @@ WhisperCut CutSegments(const WhisperTokens& tokens, std::span<const int32_t> gen
     first = end;
   }
   // A lone timestamp at the end: nothing is spoken after it. Otherwise the window cuts a sentence that begins at the last pair.
-  if (!single) cut.advance = std::clamp<int64_t>(2 * last_pair, 1, frames);
+  if (!single) cut.advance = std::max<int64_t>(2 * last_pair, 1);
   return cut;
 }
 

@@ -41,7 +41,7 @@ void ApplyWhisperRules(const WhisperTokens& tokens, bool timestamps, std::span<c
                        std::span<float> logits);
 
 struct WhisperSegment {
-  double start = 0, end = 0;  // seconds from the window's start
+  double start = 0, end = 0;    // seconds from the window's start
   size_t first = 0, count = 0;  // tokens of the window, timestamps included
 };
 

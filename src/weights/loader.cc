@@ -64,12 +64,14 @@ void ToFloat(const std::byte* from, DType dtype, int64_t n, float* out) {
 void Transpose(const std::byte* from, int64_t in, int64_t taps, uint64_t size, std::byte* out) {
   for (int64_t i = 0; i < in; ++i)
     for (int64_t t = 0; t < taps; ++t)
-      std::memcpy(out + static_cast<uint64_t>(t * in + i) * size, from + static_cast<uint64_t>(i * taps + t) * size, size);
+      std::memcpy(out + static_cast<uint64_t>(t * in + i) * size, from + static_cast<uint64_t>(i * taps + t) * size,
+                  size);
 }
 
 class Loader {
  public:
-  Loader(const ModelFiles& files, const Anatomy& anatomy, const Run& run, std::span<std::byte> staging, Threads& threads)
+  Loader(const ModelFiles& files, const Anatomy& anatomy, const Run& run, std::span<std::byte> staging,
+         Threads& threads)
       : files_(files), anatomy_(anatomy), run_(run), threads_(threads) {
     share_ = staging.size() / static_cast<size_t>(threads.count()) / 64 * 64;
     staging_ = staging.data();
@@ -169,16 +171,18 @@ Result<StoredWeights> CheckHeaders(const ModelFiles& files, const Anatomy& anato
     const std::optional<uint32_t> id = Lookup(by_name, t.name);
     if (!id) {
       if (IsTiedCopy(t.name)) return {};
-      return BadModel(fmt::format("{} holds the tensor '{}', which config.json does not describe; config and weights are not of "
-                                  "the same model",
-                                  files.file(t.file).path(), t.name));
+      return BadModel(
+          fmt::format("{} holds the tensor '{}', which config.json does not describe; config and weights are not of "
+                      "the same model",
+                      files.file(t.file).path(), t.name));
     }
     const Slot& slot = anatomy.at(*id);
     if (!SameShape(slot, t.shape))
-      return BadModel(fmt::format("{}: '{}' has the shape [{}], but config.json makes it [{}]; config and weights are not of the "
-                                  "same model",
-                                  files.file(t.file).path(), t.name, fmt::join(t.shape, ", "),
-                                  fmt::join(std::span(slot.shape).first(static_cast<size_t>(slot.dims)), ", ")));
+      return BadModel(
+          fmt::format("{}: '{}' has the shape [{}], but config.json makes it [{}]; config and weights are not of the "
+                      "same model",
+                      files.file(t.file).path(), t.name, fmt::join(t.shape, ", "),
+                      fmt::join(std::span(slot.shape).first(static_cast<size_t>(slot.dims)), ", ")));
     const DType dtype = TRY(files.TypeOf(t));
     if (!Readable(dtype))
       return BadModel(fmt::format("{}: '{}' is stored as {}; sotto reads F32, F16 and BF16 weights",
@@ -186,14 +190,16 @@ Result<StoredWeights> CheckHeaders(const ModelFiles& files, const Anatomy& anato
     if (seen[*id]) return BadModel(fmt::format("'{}' is in the model's files twice; fetch them again", slot.name));
     seen[*id] = true;
     in_files = SatAdd(in_files, slot.Elements());
-    if (slot.form == Form::kMatrix) bytes_of[static_cast<int>(dtype)] = SatAdd(bytes_of[static_cast<int>(dtype)], t.bytes);
+    if (slot.form == Form::kMatrix)
+      bytes_of[static_cast<int>(dtype)] = SatAdd(bytes_of[static_cast<int>(dtype)], t.bytes);
     return {};
   }));
   for (uint32_t id = 0; id < seen.size(); ++id)
     if (anatomy.at(id).role == Role::kWeight && !seen[id])
-      return BadModel(fmt::format("the model's files lack the tensor '{}': config.json describes {} parameters, the headers hold "
-                                  "{}; fetch the model again",
-                                  anatomy.at(id).name, anatomy.Parameters(), in_files));
+      return BadModel(
+          fmt::format("the model's files lack the tensor '{}': config.json describes {} parameters, the headers hold "
+                      "{}; fetch the model again",
+                      anatomy.at(id).name, anatomy.Parameters(), in_files));
   StoredWeights stored;
   stored.parameters = in_files;
   for (const DType t : {DType::kF16, DType::kBF16})

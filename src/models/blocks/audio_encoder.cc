@@ -9,8 +9,9 @@
 namespace sotto {
 namespace {
 
-constexpr float kEpsilon = 1e-5F;       // torch.nn.LayerNorm's default, as published
-constexpr int64_t kTargetBlock = 384;   // rows: large enough for the matrix product, small enough to stay out of the plan's way
+constexpr float kEpsilon = 1e-5F;  // torch.nn.LayerNorm's default, as published
+constexpr int64_t kTargetBlock =
+    384;  // rows: large enough for the matrix product, small enough to stay out of the plan's way
 
 int64_t BlockOf(int64_t positions) {
   const int64_t blocks = (positions + kTargetBlock - 1) / kTargetBlock;
@@ -44,8 +45,7 @@ AudioEncoder::AudioEncoder(const Scope& at, const AudioEncoderConfig& config)
       layers_([&] {
         std::vector<AudioEncoderLayer> layers;
         layers.reserve(static_cast<size_t>(c_.layers));
-        for (int i = 0; i < c_.layers; ++i)
-          layers.push_back({(at / "layers" / std::to_string(i)).Layer(i), c_});
+        for (int i = 0; i < c_.layers; ++i) layers.push_back({(at / "layers" / std::to_string(i)).Layer(i), c_});
         return layers;
       }()),
       norm_(at, "layer_norm.weight", c_.d_model),
@@ -58,7 +58,8 @@ AudioEncoder::AudioEncoder(const Scope& at, const AudioEncoderConfig& config)
       q_(at.During(kEncode), "q", block_, c_.d_model),
       attended_(at.During(kEncode), "attended", block_, c_.d_model),
       // The first convolution's block has two rows a position and one more on either side.
-      wide_(at.During(kEncode), "wide", block_, std::max(c_.ffn, 2 * c_.d_model + (2 * c_.d_model + block_ - 1) / block_)) {}
+      wide_(at.During(kEncode), "wide", block_,
+            std::max(c_.ffn, 2 * c_.d_model + (2 * c_.d_model + block_ - 1) / block_)) {}
 
 View AudioEncoder::Mel(const Run& run) const { return run[mel_].Rows(1, 2 * c_.positions); }
 

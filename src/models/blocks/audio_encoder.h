@@ -38,7 +38,7 @@ class AudioEncoder {
   AudioEncoder(const Scope& at, const AudioEncoderConfig& config);
   AudioEncoder(const AudioEncoder&) = delete;  // its layers refer to its config
 
-  View Mel(const Run& run) const;                  // [2 * positions, n_mels]
+  View Mel(const Run& run) const;                    // [2 * positions, n_mels]
   View Forward(Backend& ops, const Run& run) const;  // [positions, d_model], valid until the next Forward
   // Two [positions, d_model] buffers that are free once Forward is done.
   View Spare(const Run& run, int which) const { return run[which == 0 ? k_ : v_]; }

@@ -10,11 +10,10 @@ namespace sotto {
 namespace cpu {
 
 uint64_t LinearBytes(const ScratchNeed& need);     // linear.cc
-uint64_t AttendBytes(const ScratchNeed& need);     // attend.cc
 uint64_t CacheLaneBytes(const ScratchNeed& need);  // cache_attend.cc
 
 uint64_t LaneBytes(const ScratchNeed& need) {
-  return RoundUp(std::max({LinearBytes(need), AttendBytes(need), CacheLaneBytes(need)}), 64);
+  return RoundUp(std::max({LinearBytes(need), CpuBackend::AttendBytes(need.head_dim), CacheLaneBytes(need)}), 64);
 }
 
 const Kernels& KernelsFor(Isa isa) {
@@ -29,8 +28,9 @@ const Kernels& KernelsFor(Isa isa) {
   }
 }
 
-CpuBackend::CpuBackend(Isa isa, Threads* threads, const ScratchNeed& need, std::span<std::byte> scratch)
-    : isa_(isa), kernels_(KernelsFor(isa)), threads_(threads), need_(need), scratch_(scratch) {
+CpuBackend::CpuBackend(Isa isa, const Kernels& kernels, Threads* threads, const ScratchNeed& need,
+                       std::span<std::byte> scratch)
+    : isa_(isa), kernels_(kernels), threads_(threads), need_(need), scratch_(scratch) {
   CHECK(need.threads == threads->count() && scratch.size() >= CpuScratchBytes(need).n);
   CHECK(reinterpret_cast<uintptr_t>(scratch.data()) % 64 == 0);
 }
@@ -98,7 +98,7 @@ Bytes CpuScratchBytes(const ScratchNeed& need) {
 
 std::unique_ptr<Backend> MakeCpuBackend(Isa isa, Threads* threads, const ScratchNeed& need,
                                         std::span<std::byte> scratch) {
-  return std::make_unique<cpu::CpuBackend>(isa, threads, need, scratch);
+  return std::make_unique<cpu::CpuBackend>(isa, cpu::KernelsFor(isa), threads, need, scratch);
 }
 
 namespace {

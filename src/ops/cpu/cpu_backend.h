@@ -19,7 +19,8 @@ uint64_t SharedBytes(const ScratchNeed& need);
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(Isa isa, Threads* threads, const ScratchNeed& need, std::span<std::byte> scratch);
+  // `kernels`: of `isa`, or something that stands in for them (tests).
+  CpuBackend(Isa isa, const Kernels& kernels, Threads* threads, const ScratchNeed& need, std::span<std::byte> scratch);
 
   void LayerNorm(View x, View gain, View bias, float eps, View out) override;
   void Linear(View x, const WeightView& w, View bias, View out, Into into) override;
@@ -31,9 +32,14 @@ class CpuBackend final : public Backend {
   void Add(View a, View b, View out) override;
   void Convert(View x, View out) override;
 
+  static uint64_t AttendBytes(int head_dim);  // a thread's scratch
+
  private:
   struct LinearCall;
   struct AttendCall;
+  struct Attend16Call;
+  template <class Call>
+  void AttendHeads(View q, View k, View v, int heads, int head_dim, float scale, View out);
   std::byte* Lane(int thread) const { return scratch_.data() + static_cast<uint64_t>(thread) * LaneBytes(need_); }
   std::byte* Shared() const { return Lane(need_.threads); }
   // Splits rows into at most a few pieces a thread, of at least `grain` rows.

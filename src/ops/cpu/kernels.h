@@ -11,6 +11,34 @@ namespace sotto::cpu {
 
 inline constexpr int kMaxTileRows = 12;
 
+// Panels side by side, each `stride` elements after the one before.
+template <class T>
+struct Strip {
+  const T* data;
+  int64_t panels, stride;
+};
+template <class T>
+Strip<T> OnePanel(const T* data) {
+  return {data, 1, 0};
+}
+
+// The parts of attention in 16-bit fixed point, for Precision::kFast (attend.cc says what the codes mean).
+struct Attend16 {
+  // Codes x * (limit / absmax of x), rounded to nearest; zeros up to `padded`. Returns absmax / limit.
+  float (*quantize)(const float* x, int64_t n, int64_t padded, float limit, int16_t* out);
+  // Keys [n, dim] to panels [ceil(n/16)][dim'/2][16][2], dim' = dim rounded up to 16, by one scale for all, which is
+  // returned.
+  float (*pack_keys)(const float* keys, int64_t stride, int64_t n, int dim, float limit, int16_t* out);
+  // Values [n, dim] to panels [dim'/16][n'/2][16][2], n' = n rounded up to 16, by one scale a column, in scales[dim'].
+  void (*pack_values)(const float* values, int64_t stride, int64_t n, int dim, float limit, int16_t* out,
+                      float* scales);
+  // p = 2^(factor * (s - max s)) * 2^13 of n scores, rounded; zeros up to a multiple of 16 (s is written there too).
+  // Returns the sum of p; *peak = factor * max s.
+  int32_t (*soften)(int32_t* s, int64_t n, float factor, float* peak, int16_t* p);
+  // out = out * shrink + acc * scales * factor, n a multiple of 16.
+  void (*mix)(const int32_t* acc, int64_t n, const float* scales, float factor, float shrink, float* out);
+};
+
 struct Kernels {
   int tile_rows;         // rows of x that a tile kernel takes at most
   int activation_bytes;  // of one quantized activation
@@ -18,9 +46,9 @@ struct Kernels {
   // acc[m][16] = (add ? acc : 0) + a b, with a: [m, k], row stride lda; b: k inputs of one panel; acc row stride ld.
   // Each output is one chain of additions in the order of k, whatever m is and wherever k is cut, so rows do not depend
   // on m.
-  void (*f32_tile)(const float* a, int64_t lda, int m, const float* b, int64_t k, float* acc, int64_t ld, bool add);
-  void (*f16_tile)(const float* a, int64_t lda, int m, const uint16_t* b, int64_t k, float* acc, int64_t ld, bool add);
-  void (*bf16_tile)(const float* a, int64_t lda, int m, const uint16_t* b, int64_t k, float* acc, int64_t ld, bool add);
+  void (*f32_tile)(const float* a, int64_t lda, int m, Strip<float> b, int64_t k, float* acc, int64_t ld, bool add);
+  void (*f16_tile)(const float* a, int64_t lda, int m, Strip<uint16_t> b, int64_t k, float* acc, int64_t ld, bool add);
+  void (*bf16_tile)(const float* a, int64_t lda, int m, Strip<uint16_t> b, int64_t k, float* acc, int64_t ld, bool add);
   // The same for one row and `panels` panels that lie `stride` bytes apart: acc[panel][16].
   void (*f32_row)(const float* a, const std::byte* b, uint64_t stride, int panels, int64_t k, float* acc);
   void (*f16_row)(const float* a, const std::byte* b, uint64_t stride, int panels, int64_t k, float* acc);
@@ -37,8 +65,9 @@ struct Kernels {
   // For instruction sets that multiply int16 (else null): an int8 panel of group 2, or k inputs of it, as int16 in the
   // same order, and products with it; acc[m][16] = (add ? acc : 0) + …, acc row stride ld, a row stride lda elements.
   void (*widen_i8)(const std::byte* b, int64_t k, int16_t* tile);
-  void (*i16_tile)(const int16_t* a, int64_t lda, int m, const int16_t* b, int64_t k, int32_t* acc, int64_t ld,
+  void (*i16_tile)(const int16_t* a, int64_t lda, int m, Strip<int16_t> b, int64_t k, int32_t* acc, int64_t ld,
                    bool add);
+  const Attend16* attend16;  // or null
   // out[r][n] = acc[r][n] * (row_scale[r] * scale[n]), 16 columns; `out` may be acc.
   void (*dequantize)(const int32_t* acc, int m, const float* row_scale, const float* scale, float* out);
 
@@ -68,6 +97,7 @@ struct Kernels {
   void (*exp_shifted)(const float* x, int64_t n, float shift, float* out);  // exp(x - shift)
 };
 
+extern const Attend16 kAttend16Avx2;  // x86-64 builds
 extern const Kernels kPortable;
 extern const Kernels kAvx2;    // x86-64 builds
 extern const Kernels kAvx512;  // x86-64 builds

@@ -16,44 +16,44 @@ inline void LoadPairs(const int16_t* b, __m256i w[2]) {
 }
 
 template <int M, class Code>
-void IntTileOf(const int16_t* a, int64_t lda, const Code* b, int64_t k, int32_t* acc, int64_t ld, bool add) {
-  const int16_t* row[M];
-  __m256i c[M][2] = {};
+void IntTileOf(const int16_t* a, int64_t lda, Strip<Code> b, int64_t k, int32_t* acc, int64_t ld, bool add) {
+  for (int64_t p = 0; p < b.panels; ++p, acc += kPanel) {
+    const Code* panel = b.data + p * b.stride;
+    __m256i c[M][2] = {};
 #pragma GCC unroll 6
-  for (int m = 0; m < M; ++m) {
-    row[m] = a + m * lda;
-    if (!add) continue;
-    c[m][0] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(acc + m * ld));
-    c[m][1] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(acc + m * ld + 8));
-  }
-  for (int64_t i = 0; i < k; i += 2) {
-    __m256i w[2];
-    LoadPairs(b + i * kPanel, w);
+    for (int m = 0; m < M && add; ++m) {
+      c[m][0] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(acc + m * ld));
+      c[m][1] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(acc + m * ld + 8));
+    }
+    for (int64_t i = 0; i < k; i += 2) {
+      __m256i w[2];
+      LoadPairs(panel + i * kPanel, w);
+#pragma GCC unroll 6
+      for (int m = 0; m < M; ++m) {
+        int32_t pair;
+        std::memcpy(&pair, a + m * lda + i, sizeof pair);
+        const __m256i x = _mm256_set1_epi32(pair);
+        c[m][0] = _mm256_add_epi32(c[m][0], _mm256_madd_epi16(x, w[0]));
+        c[m][1] = _mm256_add_epi32(c[m][1], _mm256_madd_epi16(x, w[1]));
+      }
+    }
 #pragma GCC unroll 6
     for (int m = 0; m < M; ++m) {
-      int32_t pair;
-      std::memcpy(&pair, row[m] + i, sizeof pair);
-      const __m256i x = _mm256_set1_epi32(pair);
-      c[m][0] = _mm256_add_epi32(c[m][0], _mm256_madd_epi16(x, w[0]));
-      c[m][1] = _mm256_add_epi32(c[m][1], _mm256_madd_epi16(x, w[1]));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(acc + m * ld), c[m][0]);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(acc + m * ld + 8), c[m][1]);
     }
-  }
-#pragma GCC unroll 6
-  for (int m = 0; m < M; ++m) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(acc + m * ld), c[m][0]);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(acc + m * ld + 8), c[m][1]);
   }
 }
 
 template <class Code, int M = kTileRows>
-void IntTile(const int16_t* a, int64_t lda, int m, const Code* b, int64_t k, int32_t* acc, int64_t ld, bool add) {
+void IntTile(const int16_t* a, int64_t lda, int m, Strip<Code> b, int64_t k, int32_t* acc, int64_t ld, bool add) {
   if (m == M) return IntTileOf<M>(a, lda, b, k, acc, ld, add);
   if constexpr (M > 1) IntTile<Code, M - 1>(a, lda, m, b, k, acc, ld, add);
 }
 
 void I8Tile(const std::byte* a, int64_t lda, int m, const std::byte* panel, int, int64_t k, int32_t* acc) {
-  IntTile(reinterpret_cast<const int16_t*>(a), lda / 2, m, reinterpret_cast<const int8_t*>(panel), k, acc, kPanel,
-          false);
+  IntTile(reinterpret_cast<const int16_t*>(a), lda / 2, m, OnePanel(reinterpret_cast<const int8_t*>(panel)), k, acc,
+          kPanel, false);
 }
 
 void WidenI8(const std::byte* b, int64_t k, int16_t* tile) {
@@ -86,6 +86,7 @@ float Quantize(const float* x, int64_t k, int64_t padded, std::byte* out) {
 
 constexpr auto kWidenI8 = WidenI8;
 constexpr auto kI16Tile = IntTile<int16_t>;
+constexpr const Attend16* kAttend16 = &kAttend16Avx2;
 
 }  // namespace
 

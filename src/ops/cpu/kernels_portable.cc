@@ -25,6 +25,7 @@ void I8Tile(const std::byte* a, int64_t lda, int m, const std::byte* panel, int 
 
 constexpr auto kWidenI8 = nullptr;
 constexpr auto kI16Tile = nullptr;
+constexpr const Attend16* kAttend16 = nullptr;
 
 }  // namespace
 

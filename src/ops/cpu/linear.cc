@@ -67,11 +67,11 @@ struct CpuBackend::LinearCall {
     const int m = static_cast<int>(rows);
     switch (w.dtype) {
       case DType::kF32:
-        return kernels.f32_tile(a, x.stride, m, reinterpret_cast<const float*>(b), k, sums, kPanel, add);
+        return kernels.f32_tile(a, x.stride, m, OnePanel(reinterpret_cast<const float*>(b)), k, sums, kPanel, add);
       case DType::kF16:
-        return kernels.f16_tile(a, x.stride, m, halves, k, sums, kPanel, add);
+        return kernels.f16_tile(a, x.stride, m, OnePanel(halves), k, sums, kPanel, add);
       default:
-        return kernels.bf16_tile(a, x.stride, m, halves, k, sums, kPanel, add);
+        return kernels.bf16_tile(a, x.stride, m, OnePanel(halves), k, sums, kPanel, add);
     }
   }
 
@@ -91,8 +91,8 @@ struct CpuBackend::LinearCall {
         tile = s.tile;
       }
       for (int64_t r = 0; r < rows; r += kernels.tile_rows)
-        kernels.f32_tile(x.F32(row + r) + k, x.stride, TileRows(rows - r), tile, slice, s.sums + r * kPanel, kPanel,
-                         k != 0);
+        kernels.f32_tile(x.F32(row + r) + k, x.stride, TileRows(rows - r), OnePanel(tile), slice, s.sums + r * kPanel,
+                         kPanel, k != 0);
     }
     Finish(s.sums, row, rows, panel);
   }
@@ -137,8 +137,8 @@ struct CpuBackend::LinearCall {
       const int64_t slice = std::min(kSlice16, w.in - k);
       kernels.widen_i8(b + k * kPanel, slice, tile);
       for (int64_t r = 0; r < rows; r += kernels.tile_rows)
-        kernels.i16_tile(a + r * (row_bytes / 2) + k, row_bytes / 2, TileRows(rows - r), tile, slice, sums + r * kPanel,
-                         kPanel, k != 0);
+        kernels.i16_tile(a + r * (row_bytes / 2) + k, row_bytes / 2, TileRows(rows - r), OnePanel<int16_t>(tile), slice,
+                         sums + r * kPanel, kPanel, k != 0);
     }
   }
 

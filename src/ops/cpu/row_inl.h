@@ -3,6 +3,9 @@
 #include "codec/panel.h"
 #include "ops/cpu/kernels.h"
 #include "ops/cpu/vec.h"
+#if defined(__AVX2__)
+#include "codec/transpose_avx2.h"
+#endif
 
 namespace sotto::cpu {
 namespace {
@@ -78,8 +81,20 @@ int64_t ArgMax(const float* x, int64_t n) {
 double SumExp(const float* x, int64_t n, float shift) {
   const F s = Set(shift);
   double total = 0;  // by blocks: 50,000 terms in one float chain would lose digits
-  for (int64_t at = 0; at < n; at += 4096)
-    total += SumOver(x + at, n - at < 4096 ? n - at : 4096, kMinusInfinity, [&](F v) { return Exp(v - s); });
+  for (int64_t at = 0; at < n; at += 4096) {
+    const int64_t end = n - at < 4096 ? n : at + 4096;
+    F sum[4] = {};
+    int64_t i = at;
+    for (; i + 4 * kLanes <= end; i += 4 * kLanes) {
+      F e[4];
+      for (int j = 0; j < 4; ++j) e[j] = Load(x + i + j * kLanes) - s;
+      Exp(e);
+      for (int j = 0; j < 4; ++j) sum[j] += e[j];
+    }
+    for (; i + kLanes <= end; i += kLanes) sum[0] += Exp(Load(x + i) - s);
+    if (i < end) sum[1] += Exp(LoadPart(x + i, end - i, kMinusInfinity) - s);
+    total += Sum((sum[0] + sum[1]) + (sum[2] + sum[3]));
+  }
   return total;
 }
 
@@ -94,14 +109,17 @@ float Soften(float* s, int64_t n, float* peak, float* sum) {
   const float before = *peak, high = MaxOf(s, n);
   const float now = high > before ? high : before;
   const F shift = Set(now);
-  F totals[2] = {};
+  F totals[4] = {};
   int64_t i = 0;
-  for (; i + 2 * kLanes <= n; i += 2 * kLanes)
-    for (int j = 0; j < 2; ++j) {
-      const F e = Exp(Load(s + i + j * kLanes) - shift);
-      Store(s + i + j * kLanes, e);
-      totals[j] += e;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    F e[4];
+    for (int j = 0; j < 4; ++j) e[j] = Load(s + i + j * kLanes) - shift;
+    Exp(e);
+    for (int j = 0; j < 4; ++j) {
+      Store(s + i + j * kLanes, e[j]);
+      totals[j] += e[j];
     }
+  }
   for (; i + kLanes <= n; i += kLanes) {
     const F e = Exp(Load(s + i) - shift);
     Store(s + i, e);
@@ -115,39 +133,24 @@ float Soften(float* s, int64_t n, float* peak, float* sum) {
   float lanes[kLanes];
   Store(lanes, Exp(Set(before - now)));  // 0 at the first step, when before is -inf
   *peak = now;
-  *sum = *sum * lanes[0] + Sum(totals[0] + totals[1]);
+  *sum = *sum * lanes[0] + Sum((totals[0] + totals[1]) + (totals[2] + totals[3]));
   return lanes[0];
 }
 
-// A square of kLanes x kLanes: out[i][j] = in[j * stride + i].
-#if defined(__AVX512F__)
+// A square: out[i][j] = in[j * stride + i].
+#if defined(__AVX2__)
+constexpr int kSquare = 8;
 inline void Transpose(const float* in, int64_t stride, float* out, int64_t out_stride) {
-  const __m512i at = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                                        _mm512_set1_epi32(static_cast<int>(stride)));
-  for (int i = 0; i < 16; ++i) Store(out + i * out_stride, _mm512_i32gather_ps(at, in + i, 4));
-}
-#elif defined(__AVX2__)
-inline void Transpose(const float* in, int64_t stride, float* out, int64_t out_stride) {
-  __m256 r[8], t[8];
-  for (int i = 0; i < 8; ++i) r[i] = Load(in + i * stride);
-  for (int i = 0; i < 4; ++i) {
-    t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
-    t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
-  }
-  for (int i = 0; i < 2; ++i)
-    for (int j = 0; j < 2; ++j) {
-      r[4 * i + 2 * j] = _mm256_shuffle_ps(t[4 * i + j], t[4 * i + j + 2], 0x44);
-      r[4 * i + 2 * j + 1] = _mm256_shuffle_ps(t[4 * i + j], t[4 * i + j + 2], 0xEE);
-    }
-  for (int i = 0; i < 4; ++i) {
-    Store(out + i * out_stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
-    Store(out + (i + 4) * out_stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
-  }
+  __m256i r[8];
+  for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in + i * stride));
+  Transpose8(r);
+  for (int i = 0; i < 8; ++i) _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i * out_stride), r[i]);
 }
 #else
+constexpr int kSquare = 4;
 inline void Transpose(const float* in, int64_t stride, float* out, int64_t out_stride) {
-  for (int i = 0; i < kLanes; ++i)
-    for (int j = 0; j < kLanes; ++j) out[i * out_stride + j] = in[j * stride + i];
+  for (int i = 0; i < kSquare; ++i)
+    for (int j = 0; j < kSquare; ++j) out[i * out_stride + j] = in[j * stride + i];
 }
 #endif
 
@@ -157,8 +160,8 @@ void PackKeys(const float* keys, int64_t stride, int64_t n, int dim, float* out)
     const float* from = keys + at * stride;
     int d = 0;
     if (valid == kPanel)
-      for (; d + kLanes <= dim; d += kLanes)
-        for (int j = 0; j < kPanel; j += kLanes) Transpose(from + j * stride + d, stride, out + d * kPanel + j, kPanel);
+      for (; d + kSquare <= dim; d += kSquare)
+        for (int j = 0; j < kPanel; j += kSquare) Transpose(from + j * stride + d, stride, out + d * kPanel + j, kPanel);
     for (; d < dim; ++d)
       for (int64_t j = 0; j < kPanel; ++j) out[d * kPanel + j] = j < valid ? from[j * stride + d] : 0.0f;
   }

@@ -67,23 +67,26 @@ inline __attribute__((always_inline)) void Multiply(const float* a, int64_t lda,
 }
 
 template <class Panel, int M>
-void TileOf(const float* a, int64_t lda, const typename Panel::Type* b, int64_t k, float* acc, int64_t ld, bool add) {
-  F c[M][1][kVecs] = {};
-  if (add) {
+void TileOf(const float* a, int64_t lda, Strip<typename Panel::Type> b, int64_t k, float* acc, int64_t ld, bool add) {
+  for (int64_t p = 0; p < b.panels; ++p, acc += kPanel) {
+    const typename Panel::Type* panel = b.data + p * b.stride;
+    F c[M][1][kVecs] = {};
+    if (add) {
+#pragma GCC unroll 12
+      for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+        for (int v = 0; v < kVecs; ++v) c[m][0][v] = Load(acc + m * ld + v * kLanes);
+    }
+    Multiply<Panel, M, 1>(a, lda, &panel, k, c);
 #pragma GCC unroll 12
     for (int m = 0; m < M; ++m)
 #pragma GCC unroll 4
-      for (int v = 0; v < kVecs; ++v) c[m][0][v] = Load(acc + m * ld + v * kLanes);
+      for (int v = 0; v < kVecs; ++v) Store(acc + m * ld + v * kLanes, c[m][0][v]);
   }
-  Multiply<Panel, M, 1>(a, lda, &b, k, c);
-#pragma GCC unroll 12
-  for (int m = 0; m < M; ++m)
-#pragma GCC unroll 4
-    for (int v = 0; v < kVecs; ++v) Store(acc + m * ld + v * kLanes, c[m][0][v]);
 }
 
 template <class Panel, int M = kTileRows>
-void Tile(const float* a, int64_t lda, int m, const typename Panel::Type* b, int64_t k, float* acc, int64_t ld,
+void Tile(const float* a, int64_t lda, int m, Strip<typename Panel::Type> b, int64_t k, float* acc, int64_t ld,
           bool add) {
   if (m == M) return TileOf<Panel, M>(a, lda, b, k, acc, ld, add);
   if constexpr (M > 1) Tile<Panel, M - 1>(a, lda, m, b, k, acc, ld, add);
