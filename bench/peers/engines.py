@@ -68,7 +68,7 @@ class WhisperCpp:
         self.version = importlib.metadata.version("pywhispercpp")
         self.baseline = memory("VmRSS")
         start = time.perf_counter()
-        self.context = pw.whisper_init_from_file(a.model)
+        self.context = pw.whisper_init_from_file_with_params(a.model, pw.whisper_context_default_params())
         self.load_s = time.perf_counter() - start
         assert pw.whisper_n_vocab(self.context) == a.config["vocab_size"], "whisper.cpp did not load the model"
         self.features = np.ascontiguousarray(a.features)
