@@ -78,12 +78,13 @@ class Bench {
     ids_.clear();
     double first_token = 0;
     float logit = 0;
-    decoder_.Greedy(0, o_.prompt, o_.tokens + 1, /*eot=*/-1,
-                    [&](std::span<const float> row) {
-                      logit = row[0];
-                      first_token = Now();
-                    },
-                    &ids_);
+    decoder_.Greedy(
+        0, o_.prompt, o_.tokens + 1, /*eot=*/-1,
+        [&](std::span<const float> row) {
+          logit = row[0];
+          first_token = Now();
+        },
+        &ids_);
     j["ms_per_token"] = 1e3 * (Now() - first_token) / o_.tokens;
     j["prompt_s"] = first_token - prompted;
     j["logit0"] = logit;
@@ -102,7 +103,8 @@ class Bench {
 };
 
 Status Main(const Options& o) {
-  if (o.tokens < 1 || o.rounds < 1 || o.prompt.empty()) return Usage("--tokens, --rounds and --prompt must not be empty");
+  if (o.tokens < 1 || o.rounds < 1 || o.prompt.empty())
+    return Usage("--tokens, --rounds and --prompt must not be empty");
   PlanRequest request;
   request.weights = o.weights;
   request.kv = o.kv;

@@ -54,30 +54,16 @@ Blob Mutate(Blob b, std::mt19937_64& random) {
     // Heads are where decisions are made: half of all changes fall into the first 128 bytes.
     const size_t at = below(below(2) ? std::min<size_t>(b.size(), 128) : b.size());
     switch (below(8)) {
-      case 0:
-        b.resize(at);
-        break;
-      case 1:
-        b[at] = static_cast<char>(random());
-        break;
-      case 2:
-        b[at] = static_cast<char>(b[at] ^ (1 << below(8)));
-        break;
-      case 3:
-        b[at] = below(2) ? '\xff' : '\0';
-        break;
+      case 0: b.resize(at); break;
+      case 1: b[at] = static_cast<char>(random()); break;
+      case 2: b[at] = static_cast<char>(b[at] ^ (1 << below(8))); break;
+      case 3: b[at] = below(2) ? '\xff' : '\0'; break;
       case 4:
         for (size_t i = at; i < std::min(b.size(), at + 4); ++i) b[i] = static_cast<char>(below(2) ? 0xFF : random());
         break;
-      case 5:
-        b.insert(at, Blob(1 + below(40), static_cast<char>(random())));
-        break;
-      case 6:
-        b.erase(at, 1 + below(40));
-        break;
-      default:
-        b.insert(at, b.substr(below(b.size()), 1 + below(300)));
-        break;
+      case 5: b.insert(at, Blob(1 + below(40), static_cast<char>(random()))); break;
+      case 6: b.erase(at, 1 + below(40)); break;
+      default: b.insert(at, b.substr(below(b.size()), 1 + below(300))); break;
     }
   }
   return b;

@@ -94,42 +94,24 @@ int64_t StatedBytes(ByteSource* source, Container container) {
 
 const char* CodecName(int format) {
   switch (format & SF_FORMAT_SUBMASK) {
-    case SF_FORMAT_PCM_S8:
-      return "pcm_s8";
-    case SF_FORMAT_PCM_U8:
-      return "pcm_u8";
-    case SF_FORMAT_PCM_16:
-      return "pcm_s16";
-    case SF_FORMAT_PCM_24:
-      return "pcm_s24";
-    case SF_FORMAT_PCM_32:
-      return "pcm_s32";
-    case SF_FORMAT_FLOAT:
-      return "pcm_f32";
-    case SF_FORMAT_DOUBLE:
-      return "pcm_f64";
-    case SF_FORMAT_ULAW:
-      return "mulaw";
-    case SF_FORMAT_ALAW:
-      return "alaw";
-    case SF_FORMAT_IMA_ADPCM:
-      return "ima_adpcm";
-    case SF_FORMAT_MS_ADPCM:
-      return "ms_adpcm";
-    case SF_FORMAT_GSM610:
-      return "gsm610";
-    case SF_FORMAT_VORBIS:
-      return "vorbis";
-    case SF_FORMAT_OPUS:
-      return "opus";
-    case SF_FORMAT_MPEG_LAYER_I:
-      return "mp1";
-    case SF_FORMAT_MPEG_LAYER_II:
-      return "mp2";
-    case SF_FORMAT_MPEG_LAYER_III:
-      return "mp3";
-    default:
-      return "other";
+    case SF_FORMAT_PCM_S8: return "pcm_s8";
+    case SF_FORMAT_PCM_U8: return "pcm_u8";
+    case SF_FORMAT_PCM_16: return "pcm_s16";
+    case SF_FORMAT_PCM_24: return "pcm_s24";
+    case SF_FORMAT_PCM_32: return "pcm_s32";
+    case SF_FORMAT_FLOAT: return "pcm_f32";
+    case SF_FORMAT_DOUBLE: return "pcm_f64";
+    case SF_FORMAT_ULAW: return "mulaw";
+    case SF_FORMAT_ALAW: return "alaw";
+    case SF_FORMAT_IMA_ADPCM: return "ima_adpcm";
+    case SF_FORMAT_MS_ADPCM: return "ms_adpcm";
+    case SF_FORMAT_GSM610: return "gsm610";
+    case SF_FORMAT_VORBIS: return "vorbis";
+    case SF_FORMAT_OPUS: return "opus";
+    case SF_FORMAT_MPEG_LAYER_I: return "mp1";
+    case SF_FORMAT_MPEG_LAYER_II: return "mp2";
+    case SF_FORMAT_MPEG_LAYER_III: return "mp3";
+    default: return "other";
   }
 }
 

@@ -188,8 +188,7 @@ inline Heard HearPipe(std::string_view blob) {
   ::close(ends[0]);
   Heard h = HearPath("-");
   char rest[4096];
-  while (::read(STDIN_FILENO, rest, sizeof rest) > 0) {
-  }
+  while (::read(STDIN_FILENO, rest, sizeof rest) > 0) {}
   ::dup2(saved, STDIN_FILENO);
   ::close(saved);
   writer.join();

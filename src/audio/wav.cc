@@ -49,25 +49,18 @@ float FromMuLaw(uint8_t code) {
 
 float ToFloat(Coding coding, const std::byte* p) {
   switch (coding) {
-    case Coding::kU8:
-      return static_cast<float>(static_cast<int>(static_cast<uint8_t>(*p)) - 128) / 128.f;
-    case Coding::kS16:
-      return static_cast<float>(Little<int16_t>(p)) / 32768.f;
+    case Coding::kU8: return static_cast<float>(static_cast<int>(static_cast<uint8_t>(*p)) - 128) / 128.f;
+    case Coding::kS16: return static_cast<float>(Little<int16_t>(p)) / 32768.f;
     case Coding::kS24: {
       const uint32_t bits =
           static_cast<uint32_t>(p[0]) << 8 | static_cast<uint32_t>(p[1]) << 16 | static_cast<uint32_t>(p[2]) << 24;
       return static_cast<float>(static_cast<int32_t>(bits) >> 8) / 8388608.f;
     }
-    case Coding::kS32:
-      return static_cast<float>(Little<int32_t>(p)) / 2147483648.f;
-    case Coding::kF32:
-      return Little<float>(p);
-    case Coding::kF64:
-      return static_cast<float>(Little<double>(p));
-    case Coding::kALaw:
-      return FromALaw(static_cast<uint8_t>(*p));
-    case Coding::kMuLaw:
-      return FromMuLaw(static_cast<uint8_t>(*p));
+    case Coding::kS32: return static_cast<float>(Little<int32_t>(p)) / 2147483648.f;
+    case Coding::kF32: return Little<float>(p);
+    case Coding::kF64: return static_cast<float>(Little<double>(p));
+    case Coding::kALaw: return FromALaw(static_cast<uint8_t>(*p));
+    case Coding::kMuLaw: return FromMuLaw(static_cast<uint8_t>(*p));
   }
   return 0;
 }

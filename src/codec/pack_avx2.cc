@@ -164,14 +164,10 @@ void PackRows(std::span<const std::byte* const> rows, int64_t k, std::byte* out,
 template <DType source>
 void PackFrom(PanelFormat f, std::span<const std::byte* const> rows, int64_t k, std::byte* out) {
   switch (f.dtype) {
-    case DType::kF32:
-      return PackRows<source, DType::kF32, false>(rows, k, out, nullptr);
-    case DType::kF16:
-      return PackRows<source, DType::kF16, true>(rows, k, out, nullptr);
-    case DType::kBF16:
-      return PackRows<source, DType::kBF16, false>(rows, k, out, nullptr);
-    default:
-      break;
+    case DType::kF32: return PackRows<source, DType::kF32, false>(rows, k, out, nullptr);
+    case DType::kF16: return PackRows<source, DType::kF16, true>(rows, k, out, nullptr);
+    case DType::kBF16: return PackRows<source, DType::kBF16, false>(rows, k, out, nullptr);
+    default: break;
   }
   std::byte* scales = out + ScalesOffset(f, k);
   if (f.group == 2) return PackRows<source, DType::kI8, true>(rows, k, out, scales);

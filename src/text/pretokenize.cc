@@ -115,14 +115,10 @@ std::optional<Splitting> SplittingOf(std::string_view regex) {
 
 size_t WordLength(Splitting splitting, std::string_view text, size_t at) {
   switch (splitting) {
-    case Splitting::kGpt2:
-      return Gpt2End(text, at) - at;
-    case Splitting::kLlama3:
-      return Llama3End(text, at, 3) - at;
-    case Splitting::kQwen2:
-      return Llama3End(text, at, 1) - at;
-    case Splitting::kWhole:
-      break;
+    case Splitting::kGpt2: return Gpt2End(text, at) - at;
+    case Splitting::kLlama3: return Llama3End(text, at, 3) - at;
+    case Splitting::kQwen2: return Llama3End(text, at, 1) - at;
+    case Splitting::kWhole: break;
   }
   return text.size() - at;
 }

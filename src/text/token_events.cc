@@ -26,11 +26,8 @@ Status Settings::Add(const Event& event) {
       at_.append(".").append(event.text);
       return {};
     case Event::kEndObject:
-    case Event::kEndArray:
-      open_.pop_back();
-      return {};
-    default:
-      break;
+    case Event::kEndArray: open_.pop_back(); return {};
+    default: break;
   }
   NextElement();
   std::string value(event.text);

@@ -126,14 +126,10 @@ Status TokenizerJson::Model(const Event& event) {
 
 Status TokenizerJson::On(const Event& event) {
   switch (part_) {
-    case kTop:
-      return Top(event);
-    case kModel:
-      return Model(event);
-    case kSettings:
-      return Setting(event, kTop);
-    case kModelSetting:
-      return Setting(event, kModel);
+    case kTop: return Top(event);
+    case kModel: return Model(event);
+    case kSettings: return Setting(event, kTop);
+    case kModelSetting: return Setting(event, kModel);
     case kSkipped:
       if (Ends(event, kTop)) part_ = kTop;
       return {};

@@ -20,11 +20,9 @@ const Kernels& KernelsFor(Isa isa) {
   CHECK(Supports(isa));
   switch (isa) {
 #if defined(__x86_64__)
-    case Isa::kAvx2:
-      return kAvx2;
+    case Isa::kAvx2: return kAvx2;
 #endif
-    default:
-      return kPortable;
+    default: return kPortable;
   }
 }
 

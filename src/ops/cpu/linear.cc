@@ -68,10 +68,8 @@ struct CpuBackend::LinearCall {
     switch (w.dtype) {
       case DType::kF32:
         return kernels.f32_tile(a, x.stride, m, OnePanel(reinterpret_cast<const float*>(b)), k, sums, kPanel, add);
-      case DType::kF16:
-        return kernels.f16_tile(a, x.stride, m, OnePanel(halves), k, sums, kPanel, add);
-      default:
-        return kernels.bf16_tile(a, x.stride, m, OnePanel(halves), k, sums, kPanel, add);
+      case DType::kF16: return kernels.f16_tile(a, x.stride, m, OnePanel(halves), k, sums, kPanel, add);
+      default: return kernels.bf16_tile(a, x.stride, m, OnePanel(halves), k, sums, kPanel, add);
     }
   }
 

@@ -161,7 +161,8 @@ void PackKeys(const float* keys, int64_t stride, int64_t n, int dim, float* out)
     int d = 0;
     if (valid == kPanel)
       for (; d + kSquare <= dim; d += kSquare)
-        for (int j = 0; j < kPanel; j += kSquare) Transpose(from + j * stride + d, stride, out + d * kPanel + j, kPanel);
+        for (int j = 0; j < kPanel; j += kSquare)
+          Transpose(from + j * stride + d, stride, out + d * kPanel + j, kPanel);
     for (; d < dim; ++d)
       for (int64_t j = 0; j < kPanel; ++j) out[d * kPanel + j] = j < valid ? from[j * stride + d] : 0.0f;
   }

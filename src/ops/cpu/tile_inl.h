@@ -155,12 +155,9 @@ void Finish(const float* acc, int m, int n, const float* bias, Into into, float*
     for (int v = 0; v < kVecs; ++v) b[v] = Load(edge + v * kLanes);
   }
   switch (into) {
-    case Into::kStore:
-      return FinishRows<Into::kStore>(acc, m, n, b, out, ldo);
-    case Into::kAdd:
-      return FinishRows<Into::kAdd>(acc, m, n, b, out, ldo);
-    case Into::kGelu:
-      return FinishRows<Into::kGelu>(acc, m, n, b, out, ldo);
+    case Into::kStore: return FinishRows<Into::kStore>(acc, m, n, b, out, ldo);
+    case Into::kAdd: return FinishRows<Into::kAdd>(acc, m, n, b, out, ldo);
+    case Into::kGelu: return FinishRows<Into::kGelu>(acc, m, n, b, out, ldo);
   }
 }
 
