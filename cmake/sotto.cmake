@@ -71,7 +71,7 @@ function(sotto_pull)
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cli/pull/*.cc)
   list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
   add_executable(sotto-pull ${sources})
-  target_link_libraries(sotto-pull PRIVATE sotto_base sotto_weights OpenSSL::SSL OpenSSL::Crypto)
+  target_link_libraries(sotto-pull PRIVATE sotto_base sotto_plan sotto_codec sotto_weights OpenSSL::SSL OpenSSL::Crypto)
 endfunction()
 
 function(sotto_tests)
