@@ -24,8 +24,9 @@ Status Engine::Fill(const std::function<bool(uint64_t, uint64_t)>& progress) {
   const EngineSlots& slots = layout().slots;
   arena_ = TRY(Arena::Map(layout().plan.arena));
   threads_ = std::make_unique<Threads>(planned_.threads);
-  if (planned_.tokenizer_bytes != 0 && !planned_.dir.path.empty()) {
-    tokenizer_ = TRY(Tokenizer::Open(planned_.dir.path, run(kLoad)[slots.tokenizer].first(planned_.tokenizer_bytes)));
+  if (planned_.tokenizer) {
+    tokenizer_ = TRY(Tokenizer::Open(planned_.dir.path, *planned_.tokenizer,
+                                     run(kLoad)[slots.tokenizer].first(planned_.tokenizer_bytes)));
     Json generation;
     const std::string path = planned_.dir.path + "/generation_config.json";
     if (FileExists(path)) generation = TRY(ReadJson(path, Code::kBadModel));

@@ -155,8 +155,9 @@ Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
     if (request.tokenizer) {
       const bool has =
           !dir.path.empty() && (FileExists(dir.path + "/tokenizer.json") || FileExists(dir.path + "/vocab.json"));
-      p.tokenizer_bytes = has ? TRY(Tokenizer::Measure(dir.path)).bytes()
-                              : Tokenizer::BytesBound(static_cast<uint64_t>(model->info().vocab_size));
+      if (has) p.tokenizer = TRY(Tokenizer::Measure(dir.path));
+      p.tokenizer_bytes =
+          has ? p.tokenizer->bytes() : Tokenizer::BytesBound(static_cast<uint64_t>(model->info().vocab_size));
     }
   }
   const Inputs in{p.config, p.tokenizer_bytes, p.mel, p.isa, p.threads, request.context};

@@ -10,6 +10,7 @@
 #include "codec/isa.h"
 #include "models/model.h"
 #include "plan/memory_plan.h"
+#include "text/token_tables.h"
 #include "weights/loader.h"
 #include "weights/model_dir.h"
 
@@ -57,6 +58,7 @@ struct Planned {
   DType stored = DType::kF32;       // the files' own precision; config's word for it when there are no files
   std::optional<ModelFiles> files;  // opened and checked, when there are weights
   uint64_t tokenizer_bytes = 0;
+  std::optional<TokenizerSize> tokenizer;  // when the directory has one
   MelParams mel;
   Isa isa = Isa::kPortable;
   int threads = 1;
