@@ -15,8 +15,12 @@ struct Complex {
   Lane re, im;
 };
 
-inline __attribute__((always_inline)) Complex Add(const Complex& a, const Complex& b) { return {a.re + b.re, a.im + b.im}; }
-inline __attribute__((always_inline)) Complex Sub(const Complex& a, const Complex& b) { return {a.re - b.re, a.im - b.im}; }
+inline __attribute__((always_inline)) Complex Add(const Complex& a, const Complex& b) {
+  return {a.re + b.re, a.im + b.im};
+}
+inline __attribute__((always_inline)) Complex Sub(const Complex& a, const Complex& b) {
+  return {a.re - b.re, a.im - b.im};
+}
 inline __attribute__((always_inline)) Complex Times(const Complex& a, double re, double im) {
   return {a.re * re - a.im * im, a.re * im + a.im * re};
 }
@@ -117,14 +121,19 @@ void RealFft::Power(double* x, double* scratch, double* power) const {
   for (int i = 0; i < count_; ++i) {
     const int radix = factors_[i];
     rest /= radix;
-    if (radix == 4) Stage<4>(from, to, rest, groups, half_);
-    else if (radix == 2) Stage<2>(from, to, rest, groups, half_);
-    else if (radix == 3) Stage<3>(from, to, rest, groups, half_);
-    else Stage<5>(from, to, rest, groups, half_);
+    if (radix == 4)
+      Stage<4>(from, to, rest, groups, half_);
+    else if (radix == 2)
+      Stage<2>(from, to, rest, groups, half_);
+    else if (radix == 3)
+      Stage<3>(from, to, rest, groups, half_);
+    else
+      Stage<5>(from, to, rest, groups, half_);
     groups *= radix;
     std::swap(from, to);
   }
-  // Z = E + i O for the even and odd samples: X(k) = E(k) + w_n^k O(k), E = (Z(k) + Z*(m-k)) / 2, O = (Z(k) - Z*(m-k)) / 2i.
+  // Z = E + i O for the even and odd samples: X(k) = E(k) + w_n^k O(k), E = (Z(k) + Z*(m-k)) / 2, O = (Z(k) - Z*(m-k))
+  // / 2i.
   Lane* out = reinterpret_cast<Lane*>(power);
   for (int64_t k = 0; k <= m; ++k) {
     const Complex a = from[k == m ? 0 : k], b = from[k == 0 ? 0 : m - k];

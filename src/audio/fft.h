@@ -1,6 +1,6 @@
-// RealFft: the power spectrum of real signals in double precision, `kLanes` signals at a time. A signal of n samples becomes
-// one complex transform of n/2 points (even samples real, odd ones imaginary), by a mixed-radix Stockham transform (radices
-// 4, 2, 3, 5), every butterfly on `kLanes` signals at once. Whisper's n is 400: 200 = 4 x 2 x 5 x 5.
+// RealFft: the power spectrum of real signals in double precision, `kLanes` signals at a time. A signal of n samples
+// becomes one complex transform of n/2 points (even samples real, odd ones imaginary), by a mixed-radix Stockham
+// transform (radices 4, 2, 3, 5), every butterfly on `kLanes` signals at once. Whisper's n is 400: 200 = 4 x 2 x 5 x 5.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -23,8 +23,8 @@ class RealFft {
   // REQUIRES Supports(n). `table` has TableDoubles(n) and outlives this.
   RealFft(int64_t n, std::span<double> table);
 
-  // `x` [n, kLanes]: sample i of lane l at i * kLanes + l; it is overwritten. `power` [n/2 + 1, kLanes] receives |X(k)|^2.
-  // `scratch` has ScratchDoubles(n).
+  // `x` [n, kLanes]: sample i of lane l at i * kLanes + l; it is overwritten. `power` [n/2 + 1, kLanes] receives
+  // |X(k)|^2. `scratch` has ScratchDoubles(n).
   void Power(double* x, double* scratch, double* power) const;
 
  private:

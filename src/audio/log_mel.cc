@@ -20,7 +20,9 @@ double HzToMel(double hz) { return hz < 1000 ? 3 * hz / 200 : 15 + std::log(hz /
 double MelToHz(double mel) { return mel < 15 ? 200 * mel / 3 : 1000 * std::exp(std::log(6.4) / 27 * (mel - 15)); }
 
 // Edge i of the n_mels + 2 equally spaced edges of the filters, Hz.
-double Edge(int64_t i, int64_t n_mels) { return MelToHz(HzToMel(kMaxHz) * static_cast<double>(i) / static_cast<double>(n_mels + 1)); }
+double Edge(int64_t i, int64_t n_mels) {
+  return MelToHz(HzToMel(kMaxHz) * static_cast<double>(i) / static_cast<double>(n_mels + 1));
+}
 
 // Doubles of all bands' weights: every bin lies in at most two bands, and each band is stored with its inner bins only.
 uint64_t WeightDoubles(const MelParams& p) { return static_cast<uint64_t>(2 * (p.n_fft / 2 + 1)); }
@@ -40,20 +42,23 @@ Layout TableLayout(const MelParams& p) {
 // For one thread: its maximum, samples [n_fft, lanes], transform scratch, power [n_fft / 2 + 1, lanes].
 uint64_t ThreadDoubles(const MelParams& p) {
   return RoundUp(8 + static_cast<uint64_t>(p.n_fft) * kLanes + RealFft::ScratchDoubles(p.n_fft) +
-                 static_cast<uint64_t>(p.n_fft / 2 + 1) * kLanes, 8);
+                     static_cast<uint64_t>(p.n_fft / 2 + 1) * kLanes,
+                 8);
 }
 
 }  // namespace
 
 Status LogMel::Check(const MelParams& p) {
   if (p.sample_rate != kSampleRate)
-    return BadModel(fmt::format("the model's feature extractor wants {} Hz, only {} is supported; use a Whisper checkpoint",
-                                p.sample_rate, kSampleRate));
-  if (p.n_mels < 1 || p.n_mels > 1024 || !RealFft::Supports(p.n_fft) || p.hop < 1 || p.hop > p.n_fft || p.n_samples <= p.n_fft ||
-      p.n_samples > 3600 * kSampleRate || p.n_samples / p.hop < 1)
-    return BadModel(fmt::format("the model's feature extractor has {} mel bands, n_fft {}, hop {}, {} samples, which is not supported "
-                                "(usual: 80 or 128, 400, 160, 480000); check preprocessor_config.json", p.n_mels, p.n_fft, p.hop,
-                                p.n_samples));
+    return BadModel(
+        fmt::format("the model's feature extractor wants {} Hz, only {} is supported; use a Whisper checkpoint",
+                    p.sample_rate, kSampleRate));
+  if (p.n_mels < 1 || p.n_mels > 1024 || !RealFft::Supports(p.n_fft) || p.hop < 1 || p.hop > p.n_fft ||
+      p.n_samples <= p.n_fft || p.n_samples > 3600 * kSampleRate || p.n_samples / p.hop < 1)
+    return BadModel(fmt::format(
+        "the model's feature extractor has {} mel bands, n_fft {}, hop {}, {} samples, which is not supported "
+        "(usual: 80 or 128, 400, 160, 480000); check preprocessor_config.json",
+        p.n_mels, p.n_fft, p.hop, p.n_samples));
   return {};
 }
 
@@ -111,8 +116,9 @@ float LogMel::Frames(std::span<const float> samples, View out, std::byte* scratc
   float largest = kLogFloor;
   for (int64_t f = begin; f < end; f += kLanes) {
     const int64_t lanes = std::min<int64_t>(kLanes, end - f);
-    const bool mirrored = (f + lanes - 1) * params_.hop + half > params_.n_samples;  // the reflection on the right takes part
-    if (f * params_.hop - half >= n && !mirrored) {  // nothing but zeros
+    const bool mirrored =
+        (f + lanes - 1) * params_.hop + half > params_.n_samples;  // the reflection on the right takes part
+    if (f * params_.hop - half >= n && !mirrored) {                // nothing but zeros
       for (int64_t l = 0; l < lanes; ++l) std::fill_n(out.F32(f + l), params_.n_mels, kLogFloor);
       continue;
     }
@@ -153,11 +159,14 @@ void LogMel::Compute(std::span<const float> samples, View out, std::span<std::by
   CHECK(out.dtype == DType::kF32 && out.rows == params_.frames() && out.cols == params_.n_mels);
   CHECK(scratch.size() >= ScratchBytes(params_, count).n && reinterpret_cast<uintptr_t>(scratch.data()) % kAlign == 0);
   const uint64_t each = ThreadDoubles(params_) * sizeof(double);
-  const auto largest_of = [&](int thread) { return reinterpret_cast<float*>(scratch.data() + static_cast<uint64_t>(thread) * each); };
+  const auto largest_of = [&](int thread) {
+    return reinterpret_cast<float*>(scratch.data() + static_cast<uint64_t>(thread) * each);
+  };
   for (int t = 0; t < count; ++t) *largest_of(t) = kLogFloor;
   const auto transform = [&](int64_t begin, int64_t end, int thread) {
     float* largest = largest_of(thread);
-    *largest = std::max(*largest, Frames(samples, out, scratch.data() + static_cast<uint64_t>(thread) * each, begin, end));
+    *largest =
+        std::max(*largest, Frames(samples, out, scratch.data() + static_cast<uint64_t>(thread) * each, begin, end));
   };
   float floor = kLogFloor;
   const auto finish = [&](int64_t begin, int64_t end, int) {

@@ -1,8 +1,8 @@
-// LogMel: Whisper's log-mel spectrogram of one window, as transformers' WhisperFeatureExtractor computes it (numpy path,
-// double precision), with time-major output because the encoder's first convolution reads it that way.
+// LogMel: Whisper's log-mel spectrogram of one window, as transformers' WhisperFeatureExtractor computes it (numpy
+// path, double precision), with time-major output because the encoder's first convolution reads it that way.
 //
-// Per window: zeros up to n_samples, reflect padding by n_fft / 2, periodic Hann, power spectrum, mel filters (Slaney scale
-// and norm, 0 to 8000 Hz), log10 with floor 1e-10, the last frame dropped, floor at maximum - 8, (x + 4) / 4.
+// Per window: zeros up to n_samples, reflect padding by n_fft / 2, periodic Hann, power spectrum, mel filters (Slaney
+// scale and norm, 0 to 8000 Hz), log10 with floor 1e-10, the last frame dropped, floor at maximum - 8, (x + 4) / 4.
 // Sources: transformers 5 audio_utils.py (mel_filter_bank, spectrogram), feature_extraction_whisper.py.
 //
 //   LogMel mel = TRY(LogMel::Create({.n_mels = 80, .n_samples = 480000}, tables));
@@ -41,8 +41,9 @@ class LogMel {
   // `tables` has TableBytes(params), aligned to 64 bytes, and outlives this.
   static Result<LogMel> Create(const MelParams& params, std::span<std::byte> tables);
 
-  // `samples` (at most n_samples, the rest counts as zeros) to `out` [frames(), n_mels] fp32. `scratch` has ScratchBytes(params,
-  // threads->count()), aligned to 64 bytes. Allocates nothing. `threads` may be null. The numbers don't depend on the threads.
+  // `samples` (at most n_samples, the rest counts as zeros) to `out` [frames(), n_mels] fp32. `scratch` has
+  // ScratchBytes(params, threads->count()), aligned to 64 bytes. Allocates nothing. `threads` may be null. The numbers
+  // don't depend on the threads.
   void Compute(std::span<const float> samples, View out, std::span<std::byte> scratch, Threads* threads) const;
 
   const MelParams& params() const { return params_; }

@@ -1,5 +1,6 @@
-// Resampler: mono float samples from one rate to another, by soxr at high quality (20 bits: alias rejection beyond 120 dB,
-// pass band to 0.91 of the lower half rate). Streaming; latency is compensated, so sample 0 of the output is time 0.
+// Resampler: mono float samples from one rate to another, by soxr at high quality (20 bits: alias rejection beyond 120
+// dB, pass band to 0.91 of the lower half rate). Streaming; latency is compensated, so sample 0 of the output is time
+// 0.
 #pragma once
 #include <cstdint>
 #include <span>

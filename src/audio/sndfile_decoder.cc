@@ -1,6 +1,7 @@
-// libsndfile behind a virtual file: the spliced head (splice.h), then the source's bytes. FLAC, Ogg and MP3 are always read as
-// streams of unknown length, so libsndfile neither seeks to the end nor trusts a length; that also makes pipes work. The bytes
-// that one call may consume are bounded, so that no forged file makes it search, seek or buffer for ever.
+// libsndfile behind a virtual file: the spliced head (splice.h), then the source's bytes. FLAC, Ogg and MP3 are always
+// read as streams of unknown length, so libsndfile neither seeks to the end nor trusts a length; that also makes pipes
+// work. The bytes that one call may consume are bounded, so that no forged file makes it search, seek or buffer for
+// ever.
 #include <fmt/format.h>
 #include <sndfile.h>
 
@@ -22,6 +23,7 @@ constexpr int64_t kCallSeeks = 10000;
 struct VirtualFile {
   ByteSource* source = nullptr;
   Splice splice;
+  int64_t stated = -1;  // bytes that the container says it has, -1: it doesn't say
   int64_t position = 0;
   int64_t size = -1;  // -1: unknown
   int64_t budget = kCallBytes, seeks = kCallSeeks;
@@ -47,7 +49,8 @@ sf_count_t Seek(sf_count_t offset, int whence, void* user) {
   const int64_t from = whence == SEEK_SET ? 0 : whence == SEEK_CUR ? f->position : f->size;
   int64_t to = 0;
   if (__builtin_add_overflow(from, static_cast<int64_t>(offset), &to) || to < 0) return -1;
-  if (to > (f->source->seekable() ? f->source->size() + f->head() : f->source->furthest() + (int64_t{1} << 30))) return -1;
+  if (to > (f->source->seekable() ? f->source->size() + f->head() : f->source->furthest() + (int64_t{1} << 30)))
+    return -1;
   if (--f->seeks < 0) return f->starved = true, -1;
   return f->position = to;
 }
@@ -71,6 +74,23 @@ sf_count_t Read(void* out, sf_count_t count, void* user) {
 
 sf_count_t Write(const void*, sf_count_t, void*) { return 0; }
 sf_count_t Tell(void* user) { return static_cast<VirtualFile*>(user)->position; }
+
+// The length that a container states for itself, bytes; -1 where it states none.
+int64_t StatedBytes(ByteSource* source, Container container) {
+  std::byte p[24];
+  if (source->ReadAt(0, p) != 24) return -1;
+  const auto number = [&](int at, int bytes, bool big) {
+    uint64_t v = 0;
+    for (int i = 0; i < bytes; ++i) v |= static_cast<uint64_t>(p[at + i]) << (8 * (big ? bytes - 1 - i : i));
+    return v;
+  };
+  uint64_t n = ~0ULL;
+  if (container == Container::kAiff) n = number(4, 4, true) + 8;
+  if (container == Container::kWav) n = number(4, 4, false) + 8;
+  if (container == Container::kAu && number(8, 4, true) != 0xFFFFFFFF) n = number(4, 4, true) + number(8, 4, true);
+  if (container == Container::kW64) n = number(16, 8, false);
+  return n > INT64_MAX ? -1 : static_cast<int64_t>(n);
+}
 
 const char* CodecName(int format) {
   switch (format & SF_FORMAT_SUBMASK) {
@@ -107,23 +127,26 @@ class SndfileDecoder : public Decoder {
     container_ = container;
     virtual_.source = source;
     virtual_.splice = std::move(splice);
+    virtual_.stated = coded ? -1 : StatedBytes(source, container);
     virtual_.size = coded || !source->seekable() ? -1 : source->size();
     SF_VIRTUAL_IO io{Length, Seek, sotto::Read, Write, Tell};
     SF_INFO sf{};
     file_ = sf_open_virtual(&io, SFM_READ, &sf, &virtual_);
     if (file_ == nullptr)
-      return BadInput(fmt::format("{} is no {} file that can be read ({}); fetch it again, or convert it with: ffmpeg -i IN out.wav",
-                                  source->name(), kNames[static_cast<int>(container)], Reason(nullptr)));
+      return BadInput(fmt::format(
+          "{} is no {} file that can be read ({}); fetch it again, or convert it with: ffmpeg -i IN out.wav",
+          source->name(), kNames[static_cast<int>(container)], Reason(nullptr)));
     TRY(CheckBounds(source->name(), sf.channels, sf.samplerate, coded, limits));
-    info_ = {kNames[static_cast<int>(container)], container == Container::kFlac ? "flac" : CodecName(sf.format), sf.samplerate,
-             sf.channels, -1};
+    info_ = {kNames[static_cast<int>(container)], container == Container::kFlac ? "flac" : CodecName(sf.format),
+             sf.samplerate, sf.channels, -1};
     const Splice& s = virtual_.splice;
     if (s.channels != 0 && s.channels != sf.channels)
-      return BadInput(fmt::format("{} has a contradictory header: {} or {} channels; fetch it again", source->name(), s.channels,
-                                  sf.channels));
+      return BadInput(fmt::format("{} has a contradictory header: {} or {} channels; fetch it again", source->name(),
+                                  s.channels, sf.channels));
     if (s.frames >= 0 && s.rate > 0)  // Opus counts at 48 kHz whatever it decodes to
-      info_.frames = s.rate == sf.samplerate ? s.frames
-                                             : static_cast<int64_t>(static_cast<double>(s.frames) * sf.samplerate / s.rate);
+      info_.frames = s.rate == sf.samplerate
+                         ? s.frames
+                         : static_cast<int64_t>(static_cast<double>(s.frames) * sf.samplerate / s.rate);
     else if (sf.frames >= 0 && sf.frames < SF_COUNT_MAX / 2 && container != Container::kOgg)
       info_.frames = sf.frames;
     return {};
@@ -156,18 +179,26 @@ class SndfileDecoder : public Decoder {
       warnings->push_back(fmt::format("{} is cut short or damaged: {} of {} are missing; what is there is used", name,
                                       HumanSeconds(static_cast<double>(info_.frames - decoded_) / rate),
                                       HumanSeconds(info_.seconds())));
-    } else if (container_ == Container::kOgg && !OggEndsWell(source, source->seekable() ? source->size() : source->furthest())) {
-      warnings->push_back(fmt::format("{} is cut short: its last page is missing, so how much is not known; the {} that are there "
-                                      "are used", name, HumanSeconds(static_cast<double>(decoded_) / rate)));
+    } else if (virtual_.stated > (source->seekable() ? source->size() : source->furthest())) {
+      warnings->push_back(fmt::format("{} is cut short: {} of {} bytes are missing; what is there is used", name,
+                                      virtual_.stated - (source->seekable() ? source->size() : source->furthest()),
+                                      virtual_.stated));
+    } else if (container_ == Container::kOgg &&
+               !OggEndsWell(source, source->seekable() ? source->size() : source->furthest())) {
+      warnings->push_back(
+          fmt::format("{} is cut short: its last page is missing, so how much is not known; the {} that are there "
+                      "are used",
+                      name, HumanSeconds(static_cast<double>(decoded_) / rate)));
     } else if (virtual_.starved || !problem_.empty()) {
       warnings->push_back(fmt::format("{} is damaged near byte {} ({}); the {} before it are used", name,
                                       std::max<int64_t>(0, virtual_.Source(virtual_.position)),
                                       problem_.empty() ? "no sound in 2 MiB" : problem_.c_str(),
                                       HumanSeconds(static_cast<double>(decoded_) / rate)));
-    } else if (source->seekable() && virtual_.size < 0 && virtual_.Source(virtual_.position) + (256 << 10) < source->size()) {
-      warnings->push_back(fmt::format("{} holds more than one stream or is damaged at byte {} of {}; the {} before it are used", name,
-                                      virtual_.Source(virtual_.position), source->size(),
-                                      HumanSeconds(static_cast<double>(decoded_) / rate)));
+    } else if (source->seekable() && virtual_.size < 0 &&
+               virtual_.Source(virtual_.position) + (256 << 10) < source->size()) {
+      warnings->push_back(fmt::format(
+          "{} holds more than one stream or is damaged at byte {} of {}; the {} before it are used", name,
+          virtual_.Source(virtual_.position), source->size(), HumanSeconds(static_cast<double>(decoded_) / rate)));
     }
   }
 
@@ -191,11 +222,13 @@ class SndfileDecoder : public Decoder {
 Status CheckBounds(const std::string& name, int64_t channels, int64_t rate, bool coded, const AudioLimits& limits) {
   const int most = coded ? limits.max_coded_channels : limits.max_channels;
   if (channels < 1 || channels > most)
-    return BadInput(fmt::format("{} says that it has {} channels; 1 to {} are allowed, so mix it down or fetch it again", name, channels,
-                                most));
+    return BadInput(
+        fmt::format("{} says that it has {} channels; 1 to {} are allowed, so mix it down or fetch it again", name,
+                    channels, most));
   if (rate < limits.min_rate || rate > limits.max_rate)
-    return BadInput(fmt::format("{} says that it has {} samples a second; {} to {} are allowed, so resample it or fetch it again", name,
-                                rate, limits.min_rate, limits.max_rate));
+    return BadInput(
+        fmt::format("{} says that it has {} samples a second; {} to {} are allowed, so resample it or fetch it again",
+                    name, rate, limits.min_rate, limits.max_rate));
   return {};
 }
 
@@ -206,24 +239,74 @@ std::string HumanSeconds(double seconds) {
   return fmt::format("{} h {} min", whole / 3600, whole / 60 % 60);
 }
 
-Result<std::unique_ptr<Decoder>> OpenSndfile(ByteSource* source, const AudioLimits& limits) {
-  int64_t start = 0;
-  const Container container = Sniff(source, &start);
+namespace {
+
+// Chunks are 4 bytes of type and 8 of size (big-endian); "desc" comes first. libsndfile allocates a "strg" chunk as
+// large as it says, and its ALAC reader prints to the standard output.
+Status CheckCaf(ByteSource* source) {
+  const std::string& name = source->name();
+  std::byte p[32] = {};
+  source->ReadAt(0, p);
+  if (std::memcmp(p + 28, "lpcm", 4) != 0 && std::memcmp(p + 28, "ulaw", 4) != 0 && std::memcmp(p + 28, "alaw", 4) != 0)
+    return BadInput(fmt::format(
+        "{} is CAF with compressed samples, which sotto doesn't read; convert it with: ffmpeg -i IN out.wav", name));
+  int64_t at = 8;
+  for (int chunk = 0; chunk < 1000 && source->ReadAt(at, std::span(p).first(12)) == 12; ++chunk) {
+    uint64_t size = 0;
+    for (int i = 4; i < 12; ++i) size = size << 8 | static_cast<uint64_t>(p[i]);
+    const bool data = std::memcmp(p, "data", 4) == 0;
+    if (data && size == ~0ULL) break;  // up to the end
+    if (size > (data || std::memcmp(p, "free", 4) == 0 ? uint64_t{1} << 50 : 65536))
+      return BadInput(fmt::format(
+          "{} has a CAF chunk of {} bytes at byte {}, at most 65536 are allowed; it is damaged, or convert it "
+          "with: ffmpeg -i IN out.wav",
+          name, size, at));
+    at += 12 + static_cast<int64_t>(size);
+  }
+  return {};
+}
+
+// The format comes first (byte 40: its GUID and size, 64: tag, 66: channels); ADPCM of many channels takes memory by
+// the block.
+Status CheckW64(ByteSource* source) {
+  std::byte p[68] = {};
+  source->ReadAt(0, p);
+  const auto number = [&](int at) { return static_cast<int>(p[at]) | static_cast<int>(p[at + 1]) << 8; };
+  const int tag = number(64);
+  if (std::memcmp(p + 40, "fmt ", 4) != 0 ||
+      (tag != 1 && tag != 3 && tag != 6 && tag != 7 && tag != 0xFFFE && number(66) > 2))
+    return BadInput(fmt::format("{} has a W64 head that sotto doesn't read; convert it with: ffmpeg -i IN out.wav",
+                                source->name()));
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Decoder>> OpenSndfile(ByteSource* source, Sniffed sniffed, const AudioLimits& limits) {
+  const Container container = sniffed.container;
   Splice splice;
   if (container == Container::kUnknown) {
     if (!source->error().empty())
-      return BadInput(fmt::format("cannot read {} ({}); check the device or the pipe", source->name(), source->error()));
+      return BadInput(
+          fmt::format("cannot read {} ({}); check the device or the pipe", source->name(), source->error()));
     if (source->furthest() == 0)
       return BadInput(fmt::format("{} is empty; give a file with audio in it", source->name()));
-    return BadInput(fmt::format("{} is not audio that sotto reads (wav, flac, ogg, opus, mp3, aiff, au, caf, w64); convert it with: "
-                                "ffmpeg -i IN out.wav", source->name()));
+    return BadInput(fmt::format(
+        "{} is not audio that sotto reads (wav, flac, ogg, opus, mp3, aiff, au, caf, w64); convert it with: "
+        "ffmpeg -i IN out.wav",
+        source->name()));
   }
-  if (!source->seekable() && (container == Container::kAiff || container == Container::kCaf || container == Container::kW64))
-    return BadInput(fmt::format("{} brings AIFF, CAF or W64, which can't be read from a pipe; give the file's path, or pipe WAV: "
-                                "ffmpeg -i IN -f wav -", source->name()));
-  if (container == Container::kFlac) splice = TRY(SpliceFlac(source, start, limits));
+  if (!source->seekable() &&
+      (container == Container::kAiff || container == Container::kCaf || container == Container::kW64))
+    return BadInput(
+        fmt::format("{} brings AIFF, CAF or W64, which can't be read from a pipe; give the file's path, or pipe WAV: "
+                    "ffmpeg -i IN -f wav -",
+                    source->name()));
+  if (container == Container::kCaf) TRY(CheckCaf(source));
+  if (container == Container::kW64) TRY(CheckW64(source));
+  if (container == Container::kFlac) splice = TRY(SpliceFlac(source, sniffed.start, limits));
   if (container == Container::kOgg) splice = TRY(SpliceOgg(source, limits));
-  if (container == Container::kMp3) splice.data_start = start;
+  if (container == Container::kMp3) splice.data_start = sniffed.start;
   auto decoder = std::make_unique<SndfileDecoder>();
   TRY(decoder->Open(source, container, std::move(splice), limits));
   return std::unique_ptr<Decoder>(std::move(decoder));

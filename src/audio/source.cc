@@ -46,9 +46,11 @@ Result<ByteSource> ByteSource::Open(const std::string& path, std::span<std::byte
   s.owns_fd_ = !is_stdin && s.fd_ >= 0;
   struct stat st {};
   if (s.fd_ < 0)
-    return BadInput(fmt::format("cannot open audio {}: {}; check the path and its permissions", path, std::strerror(errno)));
+    return BadInput(
+        fmt::format("cannot open audio {}: {}; check the path and its permissions", path, std::strerror(errno)));
   if (::fstat(s.fd_, &st) != 0)
-    return BadInput(fmt::format("cannot read audio from {}: {}; give a file, or pipe audio in", s.name_, std::strerror(errno)));
+    return BadInput(
+        fmt::format("cannot read audio from {}: {}; give a file, or pipe audio in", s.name_, std::strerror(errno)));
   if (S_ISDIR(st.st_mode))
     return BadInput(fmt::format("{} is a directory, not an audio file; name the files in it", s.name_));
   if (::isatty(s.fd_))
@@ -94,7 +96,9 @@ bool ByteSource::Fill(int64_t position) {
                                              : ::read(fd_, to, room);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0 && errno == EAGAIN) {  // a pipe that its owner opened without blocking
-      struct pollfd wait {fd_, POLLIN, 0};
+      struct pollfd wait {
+        fd_, POLLIN, 0
+      };
       ::poll(&wait, 1, -1);
       continue;
     }

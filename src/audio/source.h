@@ -1,7 +1,7 @@
 // ByteSource: the bytes of one audio input, from a regular file, a pipe, or memory, through one fixed window of memory.
 //
-// It is not a decoder and keeps no more than its window: a regular file and memory can be read at any position, a pipe only
-// forwards, or backwards as far as the window still holds. Nothing is allocated after Open.
+// It is not a decoder and keeps no more than its window: a regular file and memory can be read at any position, a pipe
+// only forwards, or backwards as far as the window still holds. Nothing is allocated after Open.
 //
 //   ByteSource s = TRY(ByteSource::Open("-", window));
 //   int64_t got = s.ReadAt(0, out);
@@ -25,8 +25,8 @@ class ByteSource {
   ByteSource& operator=(ByteSource&& other) noexcept;
   ~ByteSource();
 
-  // `path` or "-" for standard input, which may itself be a pipe or a regular file. `window` has kWindowBytes and outlives
-  // the source. kBadInput: missing, unreadable, a directory, a terminal.
+  // `path` or "-" for standard input, which may itself be a pipe or a regular file. `window` has kWindowBytes and
+  // outlives the source. kBadInput: missing, unreadable, a directory, a terminal.
   static Result<ByteSource> Open(const std::string& path, std::span<std::byte> window);
   // Bytes that the caller keeps alive, for uploads and tests; `name` is what errors call them.
   static ByteSource FromMemory(std::span<const std::byte> bytes, std::string name);
@@ -40,8 +40,9 @@ class ByteSource {
   // One past the furthest byte that has been read so far (of a pipe: received so far).
   int64_t furthest() const { return furthest_; }
 
-  // Copies bytes from `position` on into `out`, as many as there are: fewer than asked only at the end of the input, or when
-  // a pipe no longer has that position (0). A failed read of the operating system counts as the end and is kept in error().
+  // Copies bytes from `position` on into `out`, as many as there are: fewer than asked only at the end of the input, or
+  // when a pipe no longer has that position (0). A failed read of the operating system counts as the end and is kept in
+  // error().
   int64_t ReadAt(int64_t position, std::span<std::byte> out);
 
   // Empty, or why reading ended early ("Input/output error").

@@ -12,7 +12,9 @@ namespace {
 
 uint32_t U8(const std::byte* p) { return static_cast<uint32_t>(*p); }
 uint32_t Little32(const std::byte* p) { return U8(p) | U8(p + 1) << 8 | U8(p + 2) << 16 | U8(p + 3) << 24; }
-int64_t Little64(const std::byte* p) { return static_cast<int64_t>(uint64_t{Little32(p)} | uint64_t{Little32(p + 4)} << 32); }
+int64_t Little64(const std::byte* p) {
+  return static_cast<int64_t>(uint64_t{Little32(p)} | uint64_t{Little32(p + 4)} << 32);
+}
 bool Is(const std::byte* p, const char* text) { return std::memcmp(p, text, std::strlen(text)) == 0; }
 
 // A plausible MPEG audio frame header: sync, layer, bit rate and sample rate that exist.
@@ -22,7 +24,8 @@ bool IsMpegFrame(const std::byte* p) {
 }
 
 // --- Ogg pages (RFC 3533, section 6) ---
-//  0 "OggS"  4 version  5 flags  6 granule (8)  14 serial (4)  18 page number (4)  22 crc (4)  26 n  27 n lacing values, then the body
+//  0 "OggS"  4 version  5 flags  6 granule (8)  14 serial (4)  18 page number (4)  22 crc (4)  26 n  27 n lacing
+//  values, then the body
 constexpr int64_t kPageHead = 27;
 constexpr int64_t kMaxPage = kPageHead + 255 + 255 * 255;
 constexpr uint32_t kFirst = 2, kLast = 4;
@@ -85,10 +88,11 @@ void AppendPage(std::vector<std::byte>* out, uint32_t flags, uint32_t serial, ui
   Put32(out, begin + 22, OggCrc(out->data() + begin, out->size() - begin));
 }
 
-constexpr int64_t kMaxSetup = 48 * 1024;     // Vorbis set-up packets of real encoders have 3 to 12 KiB
-constexpr int64_t kMaxHeadPages = 4096;      // covers 256 MiB of cover pictures
+constexpr int64_t kMaxSetup = 48 * 1024;  // Vorbis set-up packets of real encoders have 3 to 12 KiB
+constexpr int64_t kMaxHeadPages = 4096;   // covers 256 MiB of cover pictures
 
-// The head packets of the one logical stream, read page by page; the second (comments) is skipped over, whatever its size.
+// The head packets of the one logical stream, read page by page; the second (comments) is skipped over, whatever its
+// size.
 struct Head {
   uint32_t serial = 0, next_page = 0;  // next_page: number of the first audio page
   int64_t data_start = 0;
@@ -124,7 +128,8 @@ Result<Head> ReadHead(ByteSource* source, int wanted_packets) {
       if (packet >= wanted_packets) return BadHead(name, "audio shares a page with its head");
       std::vector<std::byte>* keep = packet == 0 ? &head.first : packet == 2 ? &head.setup : nullptr;
       if (keep != nullptr) {
-        if (static_cast<int64_t>(keep->size()) + n > (packet == 0 ? 1024 : kMaxSetup)) return BadHead(name, "its head is too large");
+        if (static_cast<int64_t>(keep->size()) + n > (packet == 0 ? 1024 : kMaxSetup))
+          return BadHead(name, "its head is too large");
         const size_t old = keep->size();
         keep->resize(old + static_cast<size_t>(n));
         if (source->ReadAt(body, std::span(*keep).subspan(old)) != n) return BadHead(name, "it ends within its head");
@@ -141,34 +146,34 @@ Result<Head> ReadHead(ByteSource* source, int wanted_packets) {
 
 }  // namespace
 
-Container Sniff(ByteSource* source, int64_t* start) {
+Sniffed Sniff(ByteSource* source) {
   std::byte p[16] = {};
-  *start = 0;
+  int64_t start = 0;
   for (int tags = 0; tags < 4; ++tags) {  // some writers put several ID3v2 tags
-    if (source->ReadAt(*start, std::span(p).first(10)) < 10 || !Is(p, "ID3")) break;
+    if (source->ReadAt(start, std::span(p).first(10)) < 10 || !Is(p, "ID3")) break;
     for (int i = 6; i < 10; ++i)
-      if (U8(p + i) > 0x7F) return Container::kUnknown;
+      if (U8(p + i) > 0x7F) return {};
     const bool footer = U8(p + 5) & 0x10;
-    *start += 10 + (U8(p + 6) << 21 | U8(p + 7) << 14 | U8(p + 8) << 7 | U8(p + 9)) + (footer ? 10 : 0);
+    start += 10 + (U8(p + 6) << 21 | U8(p + 7) << 14 | U8(p + 8) << 7 | U8(p + 9)) + (footer ? 10 : 0);
   }
-  const int64_t got = source->ReadAt(*start, p);
-  if (got < 4) return Container::kUnknown;
-  if (Is(p, "fLaC")) return Container::kFlac;
-  if (*start == 0) {
-    if ((Is(p, "RIFF") || Is(p, "RF64")) && got >= 12 && Is(p + 8, "WAVE")) return Container::kWav;
-    if (Is(p, "OggS")) return Container::kOgg;
-    if (Is(p, "FORM") && got >= 12 && (Is(p + 8, "AIFF") || Is(p + 8, "AIFC"))) return Container::kAiff;
-    if (Is(p, ".snd")) return Container::kAu;
-    if (Is(p, "caff")) return Container::kCaf;
-    if (Is(p, "riff") && got >= 8 && U8(p + 4) == 0x2E && U8(p + 5) == 0x91) return Container::kW64;
-    return IsMpegFrame(p) ? Container::kMp3 : Container::kUnknown;
+  const int64_t got = source->ReadAt(start, p);
+  if (got < 4) return {};
+  if (Is(p, "fLaC")) return {Container::kFlac, start};
+  if (start == 0) {
+    if ((Is(p, "RIFF") || Is(p, "RF64")) && got >= 12 && Is(p + 8, "WAVE")) return {Container::kWav};
+    if (Is(p, "OggS")) return {Container::kOgg};
+    if (Is(p, "FORM") && got >= 12 && (Is(p + 8, "AIFF") || Is(p + 8, "AIFC"))) return {Container::kAiff};
+    if (Is(p, ".snd")) return {Container::kAu};
+    if (Is(p, "caff")) return {Container::kCaf};
+    if (Is(p, "riff") && got >= 8 && U8(p + 4) == 0x2E && U8(p + 5) == 0x91) return {Container::kW64};
+    return {IsMpegFrame(p) ? Container::kMp3 : Container::kUnknown};
   }
   // Behind a tag: padding of zeros may precede the first frame.
   for (int64_t skipped = 0; skipped < 8192; ++skipped) {
-    if (source->ReadAt(*start + skipped, std::span(p).first(4)) != 4) break;
-    if (IsMpegFrame(p)) return *start += skipped, Container::kMp3;
+    if (source->ReadAt(start + skipped, std::span(p).first(4)) != 4) break;
+    if (IsMpegFrame(p)) return {Container::kMp3, start + skipped};
   }
-  return Container::kUnknown;
+  return {};
 }
 
 Result<Splice> SpliceFlac(ByteSource* source, int64_t start, const AudioLimits& limits) {
@@ -176,15 +181,16 @@ Result<Splice> SpliceFlac(ByteSource* source, int64_t start, const AudioLimits& 
   Splice s;
   s.codec = "flac";
   s.head.resize(42);
-  if (source->ReadAt(start, s.head) != 42 || (U8(&s.head[4]) & 0x7F) != 0 || U8(&s.head[5]) != 0 || U8(&s.head[6]) != 0 ||
-      U8(&s.head[7]) != 34)
+  if (source->ReadAt(start, s.head) != 42 || (U8(&s.head[4]) & 0x7F) != 0 || U8(&s.head[5]) != 0 ||
+      U8(&s.head[6]) != 0 || U8(&s.head[7]) != 34)
     return BadInput(fmt::format("{} has a FLAC head that is cut short or damaged; fetch it again", name));
   int64_t at = start + 42;
   bool last = U8(&s.head[4]) & 0x80;
   for (int blocks = 0; !last; ++blocks) {
     std::byte h[4];
     if (blocks == 1000 || source->ReadAt(at, h) != 4)
-      return BadInput(fmt::format("{} ends within its FLAC head at byte {}; it is cut short, fetch it again", name, at));
+      return BadInput(
+          fmt::format("{} ends within its FLAC head at byte {}; it is cut short, fetch it again", name, at));
     last = U8(h) & 0x80;
     at += 4 + (U8(h + 1) << 16 | U8(h + 2) << 8 | U8(h + 3));
   }
@@ -200,7 +206,8 @@ Result<Splice> SpliceFlac(ByteSource* source, int64_t start, const AudioLimits& 
   s.frames = samples == 0 ? -1 : samples;
   TRY(CheckBounds(name, s.channels, s.rate, true, limits));
   if (max_block < 16 || max_block > 32768)
-    return BadInput(fmt::format("{} has FLAC blocks of {} samples, 16 to 32768 are allowed; convert it to WAV", name, max_block));
+    return BadInput(
+        fmt::format("{} has FLAC blocks of {} samples, 16 to 32768 are allowed; convert it to WAV", name, max_block));
   return s;
 }
 
@@ -208,16 +215,22 @@ Result<Splice> SpliceOgg(ByteSource* source, const AudioLimits& limits) {
   const std::string& name = source->name();
   std::byte p[8];
   Page page;
-  if (!ReadPage(source, 0, &page) || source->ReadAt(page.head, p) != 8) return BadHead(name, "it ends within its first page");
+  if (!ReadPage(source, 0, &page) || source->ReadAt(page.head, p) != 8)
+    return BadHead(name, "it ends within its first page");
   const bool vorbis = Is(p, "\x01vorbis"), opus = Is(p, "OpusHead");
   if (!vorbis && !opus)
-    return BadInput(fmt::format("{} is Ogg with neither Vorbis nor Opus in it; convert it with: ffmpeg -i IN out.wav", name));
+    return BadInput(
+        fmt::format("{} is Ogg with neither Vorbis nor Opus in it; convert it with: ffmpeg -i IN out.wav", name));
   const Head head = TRY(ReadHead(source, vorbis ? 3 : 2));
   Splice s;
   s.codec = vorbis ? "vorbis" : "opus";
   s.data_start = head.data_start;
   const std::byte* id = head.first.data();
   if (head.first.size() < (vorbis ? 30u : 19u)) return BadHead(name, "its head is cut short");
+  // Checked here because libsndfile 1.2.0 leaks 6 KB for each identification header that libvorbis refuses.
+  if (vorbis && (Little32(id + 7) != 0 || (U8(id + 28) & 15) < 6 || U8(id + 28) >> 4 > 13 ||
+                 (U8(id + 28) & 15) > U8(id + 28) >> 4 || !(U8(id + 29) & 1)))
+    return BadHead(name, "its identification header is damaged");
   s.channels = static_cast<int>(U8(id + (vorbis ? 11 : 9)));
   const int64_t rate = vorbis ? Little32(id + 12) : 48000;
   TRY(CheckBounds(name, s.channels, rate, true, limits));

@@ -1,6 +1,7 @@
-// Splice: a compressed stream without the parts that cost memory and no sound. Cover pictures, seek tables and tags are as
-// large as their author likes, and decoders hold them whole; so the decoder sees a short head made here, then the audio data.
-// What the head says is checked first: a few bytes of a Vorbis set-up can ask for gigabytes and overflow a stack.
+// Splice: a compressed stream without the parts that cost memory and no sound. Cover pictures, seek tables and tags are
+// as large as their author likes, and decoders hold them whole; so the decoder sees a short head made here, then the
+// audio data. What the head says is checked first: a few bytes of a Vorbis set-up can ask for gigabytes and overflow a
+// stack.
 //
 //   FLAC:  "fLaC" + STREAMINFO                    then the frames
 //   Ogg:   identification page + one page with an empty comment (and Vorbis' set-up)   then the audio pages
@@ -19,8 +20,13 @@ namespace sotto {
 
 enum class Container { kUnknown, kWav, kFlac, kOgg, kMp3, kAiff, kAu, kCaf, kW64 };
 
-// By the first bytes; ID3v2 tags before FLAC and MP3 are skipped over, `*start` is set behind them.
-Container Sniff(ByteSource* source, int64_t* start);
+struct Sniffed {
+  Container container = Container::kUnknown;
+  int64_t start = 0;  // byte behind ID3v2 tags
+};
+// By the first bytes; ID3v2 tags before FLAC and MP3 are skipped over. Once a source: a pipe can't come back from a
+// large tag.
+Sniffed Sniff(ByteSource* source);
 
 struct Splice {
   std::vector<std::byte> head;  // < 64 KiB
@@ -34,12 +40,14 @@ struct Splice {
 Result<Splice> SpliceFlac(ByteSource* source, int64_t start, const AudioLimits& limits);
 Result<Splice> SpliceOgg(ByteSource* source, const AudioLimits& limits);
 
-// Whether the last page of an Ogg stream that ended at `end` is whole and marked as the last one. Looks at most 64 KiB back.
+// Whether the last page of an Ogg stream that ended at `end` is whole and marked as the last one. Looks at most 64 KiB
+// back.
 bool OggEndsWell(ByteSource* source, int64_t end);
 // The granule position of the last page before `end`, -1 when none was found.
 int64_t OggLastGranule(ByteSource* source, int64_t end);
 
-// Vorbis' set-up packet (Vorbis I specification, section 4.2.4): an error when decoding it would take more than about 2 MiB.
+// Vorbis' set-up packet (Vorbis I specification, section 4.2.4): an error when decoding it would take more than about 2
+// MiB.
 Status CheckVorbisSetup(const std::string& name, const std::byte* packet, int64_t size);
 
 }  // namespace sotto

@@ -28,14 +28,15 @@ Result<AudioStream> AudioStream::Open(const std::string& path, std::span<std::by
   return Start(std::make_unique<ByteSource>(TRY(ByteSource::Open(path, window))), memory, limits);
 }
 
-Result<AudioStream> AudioStream::OpenMemory(std::span<const std::byte> bytes, std::string name, std::span<std::byte> memory,
-                                            AudioLimits limits) {
+Result<AudioStream> AudioStream::OpenMemory(std::span<const std::byte> bytes, std::string name,
+                                            std::span<std::byte> memory, AudioLimits limits) {
   CHECK(memory.size() >= BufferBytes());
   return Start(std::make_unique<ByteSource>(ByteSource::FromMemory(bytes, std::move(name))),
                memory.subspan(ByteSource::kWindowBytes), limits);
 }
 
-Result<AudioStream> AudioStream::Start(std::unique_ptr<ByteSource> source, std::span<std::byte> memory, AudioLimits limits) {
+Result<AudioStream> AudioStream::Start(std::unique_ptr<ByteSource> source, std::span<std::byte> memory,
+                                       AudioLimits limits) {
   AudioStream s;
   s.limits_ = limits;
   s.source_ = std::move(source);
@@ -43,19 +44,21 @@ Result<AudioStream> AudioStream::Start(std::unique_ptr<ByteSource> source, std::
   s.frames_ = Take<float>(&memory, kFrameBytes / sizeof(float));
   s.mono_ = Take<float>(&memory, kMonoSamples);
   s.out_ = Take<float>(&memory, kMonoSamples);
-  int64_t start = 0;
-  if (Sniff(s.source_.get(), &start) == Container::kWav) s.decoder_ = TRY(OpenWav(s.source_.get(), limits));
-  if (s.decoder_ == nullptr) s.decoder_ = TRY(OpenSndfile(s.source_.get(), limits));
+  const Sniffed sniffed = Sniff(s.source_.get());
+  if (sniffed.container == Container::kWav) s.decoder_ = TRY(OpenWav(s.source_.get(), limits));
+  if (s.decoder_ == nullptr) s.decoder_ = TRY(OpenSndfile(s.source_.get(), sniffed, limits));
   const AudioInfo& info = s.info();
   if (info.seconds() > limits.max_seconds)
-    return BadInput(fmt::format("{} says that it lasts {}; at most {} are allowed, so cut it into parts", s.source_->name(),
-                                HumanSeconds(info.seconds()), HumanSeconds(limits.max_seconds)));
+    return BadInput(fmt::format("{} says that it lasts {}; at most {} are allowed, so cut it into parts",
+                                s.source_->name(), HumanSeconds(info.seconds()), HumanSeconds(limits.max_seconds)));
   s.resampling_ = info.sample_rate != kSampleRate;
   if (s.resampling_) s.resampler_ = TRY(Resampler::Create(info.sample_rate, kSampleRate));
   TRY(s.More());
   if (s.ready_.empty()) {
-    const std::string why = s.warnings_.empty() ? "" : fmt::format(" ({})", s.warnings_.front());
-    return BadInput(fmt::format("{} holds no samples{}; give audio that lasts longer than 0 s", s.source_->name(), why));
+    if (!s.warnings_.empty())
+      return BadInput(fmt::format("{} holds no samples that can be decoded: it is damaged or cut short; fetch it again",
+                                  s.source_->name()));
+    return BadInput(fmt::format("{} holds no samples; give audio that lasts longer than 0 s", s.source_->name()));
   }
   return s;
 }

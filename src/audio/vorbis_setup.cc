@@ -1,7 +1,7 @@
-// What a Vorbis set-up packet makes libvorbis allocate, found by reading the packet's codebooks, floors and residues without
-// building anything. libvorbis 1.3.7 takes 2^23 entries of a codebook from a few bytes (ordered lengths), puts one pointer for
-// each on the stack, and expands every residue's class book; a 205-byte file can thus crash it or ask for gigabytes.
-// Source: Vorbis I specification, sections 3.2.1 (codebooks), 4.2.4, 6.2.1, 7.2.2, 8.6.1.
+// What a Vorbis set-up packet makes libvorbis allocate, found by reading the packet's codebooks, floors and residues
+// without building anything. libvorbis 1.3.7 takes 2^23 entries of a codebook from a few bytes (ordered lengths), puts
+// one pointer for each on the stack, and expands every residue's class book; a 205-byte file can thus crash it or ask
+// for gigabytes. Source: Vorbis I specification, sections 3.2.1 (codebooks), 4.2.4, 6.2.1, 7.2.2, 8.6.1.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -58,7 +58,9 @@ int64_t ReadBook(Bits& b, Book* book) {
   if (b.Read(24) != 0x564342) return -1;
   book->dim = b.Read(16);
   book->entries = b.Read(24);
-  if (book->entries < 1 || book->entries > kMaxEntries || book->dim < 1 || book->entries * book->dim > kMaxDecoderBytes / 4) return -1;
+  if (book->entries < 1 || book->entries > kMaxEntries || book->dim < 1 ||
+      book->entries * book->dim > kMaxDecoderBytes / 4)
+    return -1;
   if (!b.Read(1)) {
     const bool sparse = b.Read(1);
     for (int64_t i = 0; i < book->entries && !b.ended(); ++i)
@@ -133,10 +135,12 @@ int64_t ReadResidue(Bits& b, const Book* books, int64_t count) {
 }  // namespace
 
 Status CheckVorbisSetup(const std::string& name, const std::byte* packet, int64_t size) {
-  const Error malformed = BadInput(fmt::format("{} has a Vorbis set-up that is damaged or forged; fetch it again", name));
+  const Error malformed =
+      BadInput(fmt::format("{} has a Vorbis set-up that is damaged or forged; fetch it again", name));
   Bits b(packet, size);
   if (b.Read(8) != 5) return malformed;
-  b.Skip(48);  // "vorbis", which libvorbis compares
+  for (const char c : {'v', 'o', 'r', 'b', 'i', 's'})
+    if (b.Read(8) != static_cast<uint8_t>(c)) return malformed;
   Book books[256];
   const int64_t count = b.Read(8) + 1;
   int64_t total = 0;

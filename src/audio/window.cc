@@ -7,9 +7,9 @@
 namespace sotto {
 namespace {
 
-constexpr int64_t kFrame = kSampleRate / 50;   // 20 ms
-constexpr int64_t kQuiet = kSampleRate / 10;   // 100 ms
-constexpr int64_t kStep = kSampleRate / 100;   // 10 ms
+constexpr int64_t kFrame = kSampleRate / 50;  // 20 ms
+constexpr int64_t kQuiet = kSampleRate / 10;  // 100 ms
+constexpr int64_t kStep = kSampleRate / 100;  // 10 ms
 
 double Energy(std::span<const float> samples) {
   double sum = 0;

@@ -1,5 +1,5 @@
-// SlidingWindow: the part of a long stream that one window of a model hears, held in memory given by the caller. Starts only
-// move forwards; what lies before one is dropped, so memory doesn't depend on the audio's length.
+// SlidingWindow: the part of a long stream that one window of a model hears, held in memory given by the caller. Starts
+// only move forwards; what lies before one is dropped, so memory doesn't depend on the audio's length.
 //
 //   SlidingWindow window(audio, memory, 480000);        // memory: SlidingWindow::MemorySamples(480000) floats
 //   for (int64_t start = 0;;) {
@@ -27,8 +27,8 @@ class SlidingWindow {
   // `memory` has MemorySamples(n_samples) floats; it and `stream` outlive the window.
   SlidingWindow(SampleStream& stream, std::span<float> memory, int64_t n_samples);
 
-  // Samples [start, start + n_samples) of the stream, fewer at its end, none behind it. Valid until the next call. REQUIRES
-  // start >= every earlier start. Errors are the stream's.
+  // Samples [start, start + n_samples) of the stream, fewer at its end, none behind it. Valid until the next call.
+  // REQUIRES start >= every earlier start. Errors are the stream's.
   Result<std::span<const float>> At(int64_t start);
 
   // The last window reaches the end of the audio: no sample follows it.
@@ -47,15 +47,15 @@ class SlidingWindow {
   bool ended_ = false;
 };
 
-// The root mean square of a 20 ms frame below which it is silence, dB of full scale. Room tone of a quiet recording is near -60,
-// 16-bit dither near -96; a faint voice is above -55.
+// The root mean square of a 20 ms frame below which it is silence, dB of full scale. Room tone of a quiet recording is
+// near -60, 16-bit dither near -96; a faint voice is above -55.
 inline constexpr double kSilenceDb = -70;
 
 // No 20 ms frame (the last one may be shorter) is louder than kSilenceDb. Nothing at all is silent.
 bool IsSilent(std::span<const float> samples);
 
-// Where to cut between `from` and `to` (sample indices into `samples`, clamped to it): the middle of the quietest 100 ms in
-// there, the latest among equals. When they are closer than 100 ms, `to`.
+// Where to cut between `from` and `to` (sample indices into `samples`, clamped to it): the middle of the quietest 100
+// ms in there, the latest among equals. When they are closer than 100 ms, `to`.
 int64_t QuietestCut(std::span<const float> samples, int64_t from, int64_t to);
 
 }  // namespace sotto

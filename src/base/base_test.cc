@@ -13,11 +13,17 @@ namespace {
 
 TEST(Bytes, ParsesTheSizesThatPeopleWrite) {
   const Bytes available{1000};
-  const std::pair<const char*, uint64_t> cases[] = {{"1048576", 1048576}, {"512MiB", 512 * kMiB}, {"2GiB", 2 * kGiB},
-                                                    {"6GB", 6'000'000'000}, {"1.5 GiB", 3 * kGiB / 2}, {"80%", 800},
-                                                    {"9007199254740993", 9007199254740993ULL}, {"64k", 64 * kKiB}};
+  const std::pair<const char*, uint64_t> cases[] = {{"1048576", 1048576},
+                                                    {"512MiB", 512 * kMiB},
+                                                    {"2GiB", 2 * kGiB},
+                                                    {"6GB", 6'000'000'000},
+                                                    {"1.5 GiB", 3 * kGiB / 2},
+                                                    {"80%", 800},
+                                                    {"9007199254740993", 9007199254740993ULL},
+                                                    {"64k", 64 * kKiB}};
   for (const auto& [text, bytes] : cases) EXPECT_EQ(ParseSize(text, available).value().n, bytes) << text;
-  for (const char* bad : {"", "0", "-1", "1e9", "MiB", "12 apples", "101%", "nan", "inf", "99999999999999999999GiB", "0x10"})
+  for (const char* bad :
+       {"", "0", "-1", "1e9", "MiB", "12 apples", "101%", "nan", "inf", "99999999999999999999GiB", "0x10"})
     EXPECT_FALSE(ParseSize(bad, available).ok()) << bad;
 }
 

@@ -33,7 +33,8 @@ Result<File> File::Open(const std::string& path, Code code) {
   f.path_ = path;
   f.code_ = code;
   f.fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (f.fd_ < 0) return Error{code, fmt::format("cannot open {}: {}; check the path and its permissions", path, Reason())};
+  if (f.fd_ < 0)
+    return Error{code, fmt::format("cannot open {}: {}; check the path and its permissions", path, Reason())};
   struct stat st {};
   if (::fstat(f.fd_, &st) != 0) return Error{code, fmt::format("cannot examine {}: {}", path, Reason())};
   if (!S_ISREG(st.st_mode)) return Error{code, fmt::format("{} is not a regular file; give the path of a file", path)};
@@ -43,8 +44,9 @@ Result<File> File::Open(const std::string& path, Code code) {
 
 Status File::ReadAt(uint64_t offset, std::span<std::byte> out) const {
   if (offset > size_ || out.size() > size_ - offset)
-    return Error{code_, fmt::format("{} ends at byte {} but bytes {} to {} are needed; the file is cut short, fetch it again",
-                                    path_, size_, offset, offset + out.size())};
+    return Error{code_,
+                 fmt::format("{} ends at byte {} but bytes {} to {} are needed; the file is cut short, fetch it again",
+                             path_, size_, offset, offset + out.size())};
   while (!out.empty()) {
     const ssize_t got = ::pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
@@ -69,17 +71,21 @@ bool IsDirectory(const std::string& path) {
 Result<std::string> ReadSmallFile(const std::string& path, uint64_t max_bytes, Code code) {
   const File f = TRY(File::Open(path, code));
   if (f.size() > max_bytes)
-    return Error{code, fmt::format("{} has {} bytes, more than the {} allowed for such a file; it is not what it claims to be",
-                                   path, f.size(), max_bytes)};
+    return Error{
+        code, fmt::format("{} has {} bytes, more than the {} allowed for such a file; it is not what it claims to be",
+                          path, f.size(), max_bytes)};
   std::string text(f.size(), '\0');
   TRY(f.ReadAt(0, std::as_writable_bytes(std::span(text))));
   return text;
 }
 
-AtomicFile::AtomicFile(AtomicFile&& other) noexcept {
+AtomicFile::AtomicFile(AtomicFile&& other) noexcept { *this = std::move(other); }
+
+AtomicFile& AtomicFile::operator=(AtomicFile&& other) noexcept {
   std::swap(fd_, other.fd_);
   std::swap(path_, other.path_);
   std::swap(partial_, other.partial_);
+  return *this;
 }
 
 AtomicFile::~AtomicFile() {

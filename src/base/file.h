@@ -45,7 +45,7 @@ class AtomicFile {
  public:
   AtomicFile() = default;
   AtomicFile(AtomicFile&& other) noexcept;
-  AtomicFile& operator=(AtomicFile&&) = delete;
+  AtomicFile& operator=(AtomicFile&& other) noexcept;
   ~AtomicFile();
   static Result<AtomicFile> Create(const std::string& path);
   Status Write(std::string_view bytes);

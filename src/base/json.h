@@ -6,11 +6,10 @@
 #include <string>
 #include <string_view>
 
+#include "base/json_fwd.h"
 #include "base/result.h"
 
 namespace sotto {
-
-using Json = nlohmann::ordered_json;
 
 // Nesting deeper than 64 and invalid UTF-8 are errors. `where` is named in the error, whose code is `code`.
 Result<Json> ParseJson(std::string_view text, const std::string& where, Code code);

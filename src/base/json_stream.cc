@@ -25,9 +25,12 @@ class Source {
     if (next_ == filled_ && !Fill()) return -1;
     const auto c = static_cast<unsigned char>(buffer_[next_++]);
     if (in_string_) {
-      if (escaped_) escaped_ = false;
-      else if (c == '\\') escaped_ = true;
-      else if (c == '"') in_string_ = false;
+      if (escaped_)
+        escaped_ = false;
+      else if (c == '\\')
+        escaped_ = true;
+      else if (c == '"')
+        in_string_ = false;
       ++token_;
     } else if (c == '"') {
       in_string_ = true;
@@ -151,20 +154,25 @@ class Events {
 
 }  // namespace
 
-Status SaxParse(const File& file, uint64_t begin, uint64_t end, SaxHandler& handler, Code code, const SaxLimits& limits) {
+Status SaxParse(const File& file, uint64_t begin, uint64_t end, SaxHandler& handler, Code code,
+                const SaxLimits& limits) {
   if (begin > end || end > file.size())
-    return Error{code, fmt::format("{} has {} bytes but its JSON should lie in bytes {} to {}; the file is cut short or "
-                                   "damaged, fetch it again", file.path(), file.size(), begin, end)};
+    return Error{code,
+                 fmt::format("{} has {} bytes but its JSON should lie in bytes {} to {}; the file is cut short or "
+                             "damaged, fetch it again",
+                             file.path(), file.size(), begin, end)};
   if (end - begin > limits.bytes)
-    return Error{code, fmt::format("the JSON in {} has {} bytes, more than the {} allowed; it is not what it claims to be",
-                                   file.path(), end - begin, limits.bytes)};
+    return Error{code,
+                 fmt::format("the JSON in {} has {} bytes, more than the {} allowed; it is not what it claims to be",
+                             file.path(), end - begin, limits.bytes)};
   Source source(file, begin, end, code, limits);
   Events events(handler, code, file.path(), limits.depth);
   const bool ok = nlohmann::json::sax_parse(Bytewise(&source), Bytewise(nullptr), &events);
   if (source.error()) return std::move(*source.error());
   if (events.error()) return std::move(*events.error());
   if (!ok)
-    return Error{code, fmt::format("{} is not valid JSON near byte {}; fetch the file again", file.path(), source.position())};
+    return Error{
+        code, fmt::format("{} is not valid JSON near byte {}; fetch the file again", file.path(), source.position())};
   return {};
 }
 

@@ -1,7 +1,8 @@
-// Large JSON read as a stream of events: a range of a file goes through a 16 KiB buffer on the stack into nlohmann's SAX
-// parser, so that tokenizer.json or a safetensors header never becomes a tree. Small documents: json.h.
+// Large JSON read as a stream of events: a range of a file goes through a 16 KiB buffer on the stack into nlohmann's
+// SAX parser, so that tokenizer.json or a safetensors header never becomes a tree. Small documents: json.h.
 //
-// Not a validator of meaning: the handler compares every number and name before it uses one, and detects duplicate keys.
+// Not a validator of meaning: the handler compares every number and name before it uses one, and detects duplicate
+// keys.
 //
 //   struct Names : SaxHandler {
 //     Status Key(std::string_view name) override { return Count(name); }
@@ -18,8 +19,8 @@
 namespace sotto {
 
 // What SaxParse calls, in document order. An error stops the parse and is what SaxParse returns. Views live until the
-// call returns. Everything that a handler does not override is accepted and ignored. Strings are valid UTF-8 and may hold
-// U+0000.
+// call returns. Everything that a handler does not override is accepted and ignored. Strings are valid UTF-8 and may
+// hold U+0000.
 class SaxHandler {
  public:
   virtual ~SaxHandler() = default;
@@ -29,9 +30,9 @@ class SaxHandler {
   virtual Status EndArray() { return {}; }
   virtual Status Key(std::string_view) { return {}; }
   virtual Status String(std::string_view) { return {}; }
-  virtual Status Unsigned(uint64_t) { return {}; }     // a whole number >= 0 that fits
-  virtual Status Negative(int64_t) { return {}; }      // a whole number < 0 that fits
-  virtual Status Float(double) { return {}; }          // any other number; finite
+  virtual Status Unsigned(uint64_t) { return {}; }  // a whole number >= 0 that fits
+  virtual Status Negative(int64_t) { return {}; }   // a whole number < 0 that fits
+  virtual Status Float(double) { return {}; }       // any other number; finite
   virtual Status Bool(bool) { return {}; }
   virtual Status Null() { return {}; }
 };
@@ -43,8 +44,8 @@ struct SaxLimits {
   int depth = 64;              // nested objects and arrays
 };
 
-// Parses bytes [begin, end) of `file`, which must be exactly one JSON value and white space. Errors, all with `code`: the
-// range lies outside of the file or passes a limit, invalid JSON, NUL bytes, invalid UTF-8, numbers too large for a
+// Parses bytes [begin, end) of `file`, which must be exactly one JSON value and white space. Errors, all with `code`:
+// the range lies outside of the file or passes a limit, invalid JSON, NUL bytes, invalid UTF-8, numbers too large for a
 // double, whatever the handler returns.
 Status SaxParse(const File& file, uint64_t begin, uint64_t end, SaxHandler& handler, Code code,
                 const SaxLimits& limits = {});

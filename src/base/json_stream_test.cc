@@ -77,8 +77,22 @@ TEST_F(JsonStream, TheHandlersErrorStopsAndIsReturned) {
 }
 
 TEST_F(JsonStream, RefusesWhatIsNotJson) {
-  const std::string bad[] = {"", " ", "{", "[1", "[1,]", "{\"a\"}", "nul", "[1] 2", "\"\xFF\"", "\"\xED\xA0\x80\"",
-                             "\"\\ud800\"", "[1e999]", std::string("[1]\0 ", 5), std::string("\"a\0\"", 4), "\xEF\xBB", "'a'"};
+  const std::string bad[] = {"",
+                             " ",
+                             "{",
+                             "[1",
+                             "[1,]",
+                             "{\"a\"}",
+                             "nul",
+                             "[1] 2",
+                             "\"\xFF\"",
+                             "\"\xED\xA0\x80\"",
+                             "\"\\ud800\"",
+                             "[1e999]",
+                             std::string("[1]\0 ", 5),
+                             std::string("\"a\0\"", 4),
+                             "\xEF\xBB",
+                             "'a'"};
   for (const std::string& text : bad) {
     Trace t;
     const Status status = Parse(text, t);

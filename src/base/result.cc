@@ -18,8 +18,8 @@ const char* CodeName(Code code) {
 }
 
 void CheckFailed(const char* expression, const char* file, int line) {
-  std::fprintf(stderr, "sotto: internal error: %s does not hold at %s:%d; please report this as a bug\n", expression, file,
-               line);
+  std::fprintf(stderr, "sotto: internal error: %s does not hold at %s:%d; please report this as a bug\n", expression,
+               file, line);
   std::abort();
 }
 

@@ -36,7 +36,7 @@ inline Error BadModel(std::string m) { return {Code::kBadModel, std::move(m)}; }
 template <class T = void>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}   // NOLINT(google-explicit-constructor)
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT(google-explicit-constructor)
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT(google-explicit-constructor)
   bool ok() const { return state_.index() == 0; }
   explicit operator bool() const { return ok(); }
@@ -44,7 +44,9 @@ class [[nodiscard]] Result {
   const T& value() const& { return CHECK(ok()), std::get<0>(state_); }
   T&& value() && { return CHECK(ok()), std::get<0>(std::move(state_)); }
   T& operator*() { return value(); }
+  const T& operator*() const { return value(); }
   T* operator->() { return &value(); }
+  const T* operator->() const { return &value(); }
   const Error& error() const& { return CHECK(!ok()), std::get<1>(state_); }
   Error&& error() && { return CHECK(!ok()), std::get<1>(std::move(state_)); }
 

@@ -111,7 +111,8 @@ void Threads::Run(FunctionRef<void(int)> body) {
   s.body = &body;
   s.running.store(count_ - 1, std::memory_order_relaxed);
   s.epoch.fetch_add(1);
-  if (s.sleeping.load() > 0) {  // both sides are sequentially consistent: a sleeper either sees the epoch or is seen here
+  if (s.sleeping.load() >
+      0) {  // both sides are sequentially consistent: a sleeper either sees the epoch or is seen here
     const std::lock_guard lock(s.mutex);
     s.wake.notify_all();
   }

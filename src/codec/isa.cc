@@ -11,8 +11,7 @@ namespace sotto {
 
 bool Supports(Isa isa) {
   switch (isa) {
-    case Isa::kPortable:
-      return true;
+    case Isa::kPortable: return true;
 #if defined(__x86_64__)
     case Isa::kAvx2:
       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
@@ -22,11 +21,9 @@ bool Supports(Isa isa) {
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
              __builtin_cpu_supports("avx512vnni");
 #elif defined(__aarch64__)
-    case Isa::kNeon:
-      return (getauxval(AT_HWCAP) & (1UL << 20)) != 0;  // HWCAP_ASIMDDP
+    case Isa::kNeon: return (getauxval(AT_HWCAP) & (1UL << 20)) != 0;  // HWCAP_ASIMDDP
 #endif
-    default:
-      return false;
+    default: return false;
   }
 }
 

@@ -13,14 +13,10 @@ enum class Isa : uint8_t { kPortable, kAvx2, kAvx512, kNeon };
 
 constexpr std::string_view NameOf(Isa isa) {
   switch (isa) {
-    case Isa::kPortable:
-      return "portable";
-    case Isa::kAvx2:
-      return "avx2";
-    case Isa::kAvx512:
-      return "avx512";
-    case Isa::kNeon:
-      return "neon";
+    case Isa::kPortable: return "portable";
+    case Isa::kAvx2: return "avx2";
+    case Isa::kAvx512: return "avx512";
+    case Isa::kNeon: return "neon";
   }
   return "?";
 }

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "codec/pack.h"
+#include "codec/transpose_avx2.h"
 
 namespace sotto::codec {
 namespace {
@@ -64,25 +65,6 @@ __m256i Words(const std::byte* p, [[maybe_unused]] float inverse) {
         _mm256_packs_epi32(Code8(Load8<source>(p + 2 * kBytes8), inv), Code8(Load8<source>(p + 3 * kBytes8), inv));
     const __m256i codes = _mm256_max_epi8(_mm256_packs_epi16(ab, cd), _mm256_set1_epi8(-127));
     return _mm256_permutevar8x32_epi32(codes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-  }
-}
-
-// t[w] lane c = word w of row c.
-void Transpose8(__m256i* r) {
-  __m256i a[8], b[8];
-  for (int i = 0; i < 4; ++i) {
-    a[2 * i] = _mm256_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
-    a[2 * i + 1] = _mm256_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
-  }
-  for (int i = 0; i < 2; ++i) {
-    b[4 * i] = _mm256_unpacklo_epi64(a[4 * i], a[4 * i + 2]);
-    b[4 * i + 1] = _mm256_unpackhi_epi64(a[4 * i], a[4 * i + 2]);
-    b[4 * i + 2] = _mm256_unpacklo_epi64(a[4 * i + 1], a[4 * i + 3]);
-    b[4 * i + 3] = _mm256_unpackhi_epi64(a[4 * i + 1], a[4 * i + 3]);
-  }
-  for (int i = 0; i < 4; ++i) {
-    r[i] = _mm256_permute2x128_si256(b[i], b[i + 4], 0x20);
-    r[i + 4] = _mm256_permute2x128_si256(b[i], b[i + 4], 0x31);
   }
 }
 
@@ -182,14 +164,10 @@ void PackRows(std::span<const std::byte* const> rows, int64_t k, std::byte* out,
 template <DType source>
 void PackFrom(PanelFormat f, std::span<const std::byte* const> rows, int64_t k, std::byte* out) {
   switch (f.dtype) {
-    case DType::kF32:
-      return PackRows<source, DType::kF32, false>(rows, k, out, nullptr);
-    case DType::kF16:
-      return PackRows<source, DType::kF16, true>(rows, k, out, nullptr);
-    case DType::kBF16:
-      return PackRows<source, DType::kBF16, false>(rows, k, out, nullptr);
-    default:
-      break;
+    case DType::kF32: return PackRows<source, DType::kF32, false>(rows, k, out, nullptr);
+    case DType::kF16: return PackRows<source, DType::kF16, true>(rows, k, out, nullptr);
+    case DType::kBF16: return PackRows<source, DType::kBF16, false>(rows, k, out, nullptr);
+    default: break;
   }
   std::byte* scales = out + ScalesOffset(f, k);
   if (f.group == 2) return PackRows<source, DType::kI8, true>(rows, k, out, scales);

@@ -95,17 +95,10 @@ void UnpackRow(const WeightView& w, int64_t row, float* out) {
   for (int64_t k = 0, at = lane * group; k < w.in; k += group, at += kPanel * group) {
     for (int64_t i = 0; i < std::min(group, w.in - k); ++i) {
       switch (f.dtype) {
-        case DType::kF32:
-          out[k + i] = f32[at + i];
-          break;
-        case DType::kF16:
-          out[k + i] = HalfToFloat(u16[at + i]);
-          break;
-        case DType::kBF16:
-          out[k + i] = Bf16ToFloat(u16[at + i]);
-          break;
-        default:
-          out[k + i] = static_cast<float>(i8[at + i]) * scale;
+        case DType::kF32: out[k + i] = f32[at + i]; break;
+        case DType::kF16: out[k + i] = HalfToFloat(u16[at + i]); break;
+        case DType::kBF16: out[k + i] = Bf16ToFloat(u16[at + i]); break;
+        default: out[k + i] = static_cast<float>(i8[at + i]) * scale;
       }
     }
   }

@@ -47,7 +47,7 @@ struct Slot {
   std::string name;  // a weight's name in the checkpoint (Hugging Face's), else our own
   Role role = Role::kWeight;
   Component component = Component::kEngine;
-  DType dtype = DType::kF32;             // of caches, buffers, tables; a weight's is the recipe's choice
+  DType dtype = DType::kF32;              // of caches, buffers, tables; a weight's is the recipe's choice
   std::array<int64_t, 3> shape{1, 1, 1};  // outermost first, padded with 1
   int dims = 1;
   Phases live = kAlways;
@@ -85,7 +85,7 @@ struct Scope {
 };
 
 struct Member {
-  uint32_t id = 0;
+  uint32_t id = UINT32_MAX;  // not registered: any use is a failed CHECK
 };
 struct Matrix : Member {  // y = W x, W [out, in]
   Matrix(const Scope& at, std::string_view name, int64_t out, int64_t in);
@@ -100,6 +100,7 @@ struct RowTable : Member {
   RowTable(const Scope& at, std::string_view name, int64_t rows, int64_t cols);
 };
 struct Buffer : Member {  // [rows, cols] of activations
+  Buffer() = default;
   Buffer(const Scope& at, std::string_view name, int64_t rows, int64_t cols, DType dtype = DType::kF32,
          Role role = Role::kActivation);
 };
@@ -107,6 +108,7 @@ struct Cache : Member {  // [planes, rows, cols] of keys or values
   Cache(const Scope& at, std::string_view name, int64_t planes, int64_t rows, int64_t cols, DType dtype);
 };
 struct Table : Member {  // bytes of a known count
+  Table() = default;
   Table(const Scope& at, std::string_view name, uint64_t bytes, Role role = Role::kTable);
 };
 

@@ -23,10 +23,11 @@ Arena::~Arena() {
 
 Result<Arena> Arena::Map(Bytes bytes) {
   const auto refused = [&](const char* what) {
-    Error e{Code::kOverBudget,
-            fmt::format("the system does not give {} bytes of memory ({}: {}); free memory, raise the limit (ulimit -d, "
-                        "cgroup), or pass a smaller --memory",
-                        bytes.n, what, std::strerror(errno))};
+    Error e{
+        Code::kOverBudget,
+        fmt::format("the system does not give {} bytes of memory ({}: {}); free memory, raise the limit (ulimit -d, "
+                    "cgroup), or pass a smaller --memory",
+                    bytes.n, what, std::strerror(errno))};
     e.required_bytes = bytes.n;
     return e;
   };
@@ -60,6 +61,7 @@ Result<Arena> Arena::Map(Bytes bytes) {
 }
 
 std::byte* Run::At(uint32_t id) const {
+  CHECK(id < plan_->at.size());
   CHECK((anatomy_->at(id).live & phase_) != 0);
   return base_ + plan_->at[id].offset;
 }
@@ -89,9 +91,7 @@ View Run::operator[](const Cache& m) const {
   const Slot& s = slot(m);
   return {At(m.id), s.dtype, s.shape[0] * s.shape[1], s.shape[2], s.shape[2]};
 }
-std::span<std::byte> Run::operator[](const Table& m) const {
-  return {At(m.id), static_cast<size_t>(slot(m).shape[0])};
-}
+std::span<std::byte> Run::operator[](const Table& m) const { return {At(m.id), static_cast<size_t>(slot(m).shape[0])}; }
 
 Run Run::In(Phases phase) const {
   Run r = *this;

@@ -35,10 +35,10 @@ class Run {
 
   WeightView operator[](const Matrix& m) const;
   WeightView operator[](const ConvMatrix& m) const;
-  View operator[](const Vector& m) const;   // [1, n]
-  View operator[](const RowTable& m) const;     // [rows, cols], fp32 or fp16
-  View operator[](const Buffer& m) const;   // [rows, cols]
-  View operator[](const Cache& m) const;    // [planes * rows, cols]
+  View operator[](const Vector& m) const;    // [1, n]
+  View operator[](const RowTable& m) const;  // [rows, cols], fp32 or fp16
+  View operator[](const Buffer& m) const;    // [rows, cols]
+  View operator[](const Cache& m) const;     // [planes * rows, cols]
   std::span<std::byte> operator[](const Table& m) const;
   Run In(Phases phase) const;
 

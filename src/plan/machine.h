@@ -15,8 +15,8 @@ Bytes PeakResident();
 Bytes Resident();
 
 // What a process takes beside its arena: the binary and its libraries' touched pages, stacks, the audio libraries' own memory,
-// small heap. An upper bound, measured by bench/runtime_bound.sh and checked by tests/budget_test.cc, rounded up to 1 MiB so
-// that refusals are reproducible.
+// small heap. An upper bound, checked on real processes by tests/budget_test.cc and for the audio libraries by
+// audio/fuzz_test.cc, rounded up to 1 MiB so that refusals are reproducible. `streams`: audio files open at once.
 Bytes RuntimeBound(int threads, int streams);
 
 }  // namespace sotto

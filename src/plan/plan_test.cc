@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <filesystem>
+#include <fstream>
 #include <random>
 
 #include "plan/arena.h"
@@ -52,7 +52,8 @@ TEST(Plan, HostileShapesSaturate) {
 }
 
 TEST(Arena, IsExactlyThePlanAndIsTakenAtOnce) {
-  if (std::getenv("SOTTO_EMULATED")) GTEST_SKIP() << "qemu-user answers MADV_POPULATE_WRITE with success and touches nothing";
+  if (std::getenv("SOTTO_EMULATED"))
+    GTEST_SKIP() << "qemu-user answers MADV_POPULATE_WRITE with success and touches nothing";
   const Bytes before = Resident();
   const Bytes wanted{37 * kMiB + 4096};
   const Arena arena = Arena::Map(wanted).value();

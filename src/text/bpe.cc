@@ -34,7 +34,7 @@ struct Symbol {
 
 // A possible join, by rank and position; stale when its symbols have changed.
 struct Join {
-  uint64_t order;  // rank << 32 | position of the left symbol
+  uint64_t order;                                                      // rank << 32 | position of the left symbol
   friend bool operator<(Join a, Join b) { return a.order > b.order; }  // std's heap gives the largest
 };
 
@@ -52,7 +52,8 @@ void MergeLong(const TokenTables& tables, std::string_view word, std::vector<int
   };
   const uint32_t n = static_cast<uint32_t>(word.size());
   for (uint32_t i = 0; i < n; ++i)
-    symbols[i] = {tables.ByteId(static_cast<unsigned char>(word[i])), i == 0 ? kNone : i - 1, i + 1 == n ? kNone : i + 1};
+    symbols[i] = {tables.ByteId(static_cast<unsigned char>(word[i])), i == 0 ? kNone : i - 1,
+                  i + 1 == n ? kNone : i + 1};
   for (uint32_t i = 0; i + 1 < n; ++i) offer(i);
   std::make_heap(heap.begin(), heap.end());
   while (!heap.empty()) {

@@ -1,5 +1,5 @@
-// The alphabet in which tokenizer files write bytes: printable Latin-1 stands for itself, the other 68 bytes are U+0100 to
-// U+0143 (a space is U+0120, "Ġ"). Source: bytes_to_unicode in openai/gpt-2, encoder.py.
+// The alphabet in which tokenizer files write bytes: printable Latin-1 stands for itself, the other 68 bytes are U+0100
+// to U+0143 (a space is U+0120, "Ġ"). Source: bytes_to_unicode in openai/gpt-2, encoder.py.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -19,8 +19,8 @@ inline int ByteOf(uint32_t code) {
   return 0xAD;
 }
 
-// Writes the bytes that `name` (valid UTF-8) stands for to `out`, which has room for name.size() of them, and returns how
-// many; nullopt when a character is outside of the alphabet. `out` may be null: then it only counts.
+// Writes the bytes that `name` (valid UTF-8) stands for to `out`, which has room for name.size() of them, and returns
+// how many; nullopt when a character is outside of the alphabet. `out` may be null: then it only counts.
 inline std::optional<size_t> FromAlphabet(std::string_view name, char* out) {
   size_t count = 0;
   for (size_t at = 0; at < name.size();) {

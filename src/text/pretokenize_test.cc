@@ -27,10 +27,10 @@ TEST(Pretokenize, Gpt2) {
             (Words{"I", "'ll", " say", " it", "'s", " 12", " o", "'", "clock", "!!"}));
   EXPECT_EQ(cut("  a\n\n b  "), (Words{" ", " a", "\n\n", " b", "  "}));
   EXPECT_EQ(cut("'sing 'S 'l '"), (Words{"'s", "ing", " '", "S", " '", "l", " '"}));
-  EXPECT_EQ(cut("a\xC2\xA0\xC2\xA0z"), (Words{"a", "\xC2\xA0", "\xC2\xA0", "z"}));    // no-break spaces
-  EXPECT_EQ(cut("x\xE1\xA0\x8Ey"), (Words{"x", "\xE1\xA0\x8E", "y"}));                // U+180E is not white space
+  EXPECT_EQ(cut("a\xC2\xA0\xC2\xA0z"), (Words{"a", "\xC2\xA0", "\xC2\xA0", "z"}));  // no-break spaces
+  EXPECT_EQ(cut("x\xE1\xA0\x8Ey"), (Words{"x", "\xE1\xA0\x8E", "y"}));              // U+180E is not white space
   EXPECT_EQ(cut("\xC2\xBD\xD9\xA3 \xE2\x85\xA7"), (Words{"\xC2\xBD\xD9\xA3", " \xE2\x85\xA7"}));  // numbers: ½٣ Ⅷ
-  EXPECT_EQ(cut("e\xCC\x81t"), (Words{"e", "\xCC\x81", "t"}));                         // a combining mark is no letter
+  EXPECT_EQ(cut("e\xCC\x81t"), (Words{"e", "\xCC\x81", "t"}));  // a combining mark is no letter
 }
 
 TEST(Pretokenize, Llama3AndQwen2) {
@@ -41,7 +41,8 @@ TEST(Pretokenize, Llama3AndQwen2) {
 }
 
 TEST(Pretokenize, OnlyKnownExpressions) {
-  EXPECT_EQ(SplittingOf(R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)"), Splitting::kGpt2);
+  EXPECT_EQ(SplittingOf(R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)"),
+            Splitting::kGpt2);
   EXPECT_EQ(SplittingOf("(a+)+$"), std::nullopt);
 }
 
@@ -59,11 +60,20 @@ TEST(ByteAlphabet, IsABijection) {
 
 TEST(Utf8, BrokenSequencesBecomeReplacementsAsInPython) {
   // python3: bytes.decode("utf-8", "replace")
-  const std::pair<std::string, std::string> cases[] = {
-      {"a\xFFz", "a?z"},          {"\xE2\x82", "?"},        {"\xE2\x82z", "?z"},     {"\xF0\x9F\x98z", "?z"},
-      {"\xC0\xAF", "??"},         {"\xE0\x80\xAF", "???"},  {"\xED\xA0\x80", "???"}, {"\xF4\x90\x80\x80", "????"},
-      {"\xF0\x80\x80\x80", "????"}, {"\x80\xBF", "??"},     {"\xE2\xE2\x82\xAC", "?\xE2\x82\xAC"},
-      {"\xF5\x80", "??"},         {"\xF0\x9F\x98\x80", "\xF0\x9F\x98\x80"}, {"\xE1\x80\xC3\xA9", "?\xC3\xA9"}};
+  const std::pair<std::string, std::string> cases[] = {{"a\xFFz", "a?z"},
+                                                       {"\xE2\x82", "?"},
+                                                       {"\xE2\x82z", "?z"},
+                                                       {"\xF0\x9F\x98z", "?z"},
+                                                       {"\xC0\xAF", "??"},
+                                                       {"\xE0\x80\xAF", "???"},
+                                                       {"\xED\xA0\x80", "???"},
+                                                       {"\xF4\x90\x80\x80", "????"},
+                                                       {"\xF0\x80\x80\x80", "????"},
+                                                       {"\x80\xBF", "??"},
+                                                       {"\xE2\xE2\x82\xAC", "?\xE2\x82\xAC"},
+                                                       {"\xF5\x80", "??"},
+                                                       {"\xF0\x9F\x98\x80", "\xF0\x9F\x98\x80"},
+                                                       {"\xE1\x80\xC3\xA9", "?\xC3\xA9"}};
   for (const auto& [bytes, shown] : cases) {
     std::string got, expected;
     Utf8Repair repair;

@@ -26,9 +26,7 @@ Status Settings::Add(const Event& event) {
       at_.append(".").append(event.text);
       return {};
     case Event::kEndObject:
-    case Event::kEndArray:
-      open_.pop_back();
-      return {};
+    case Event::kEndArray: open_.pop_back(); return {};
     default: break;
   }
   NextElement();
@@ -42,7 +40,8 @@ Status Settings::Add(const Event& event) {
     if (path == at_) return BadModel(fmt::format("{} gives {} twice; fetch the file again", path_, at_));
   }
   if (values_.size() == kMaxSettings || bytes > kMaxSettingBytes)
-    return BadModel(fmt::format("{} describes a pipeline too large to be supported, at {}; use another model", path_, at_));
+    return BadModel(
+        fmt::format("{} describes a pipeline too large to be supported, at {}; use another model", path_, at_));
   values_.emplace_back(at_, std::move(value));
   if (event.kind == Event::kStartObject) open_.push_back({at_.size(), -1});
   if (event.kind == Event::kStartArray) open_.push_back({at_.size(), 0});
@@ -58,15 +57,15 @@ std::string_view Settings::Get(std::string_view path) const {
 Status Settings::Expect(std::string_view path, std::initializer_list<std::string_view> allowed) const {
   const std::string_view value = Get(path);
   if (value.empty() || value == "null" || std::find(allowed.begin(), allowed.end(), value) != allowed.end()) return {};
-  return BadModel(fmt::format("{} asks for {} = {}, which is not supported; use a byte-level BPE tokenizer", path_, path,
-                              value.substr(0, 80)));
+  return BadModel(fmt::format("{} asks for {} = {}, which is not supported; use a byte-level BPE tokenizer", path_,
+                              path, value.substr(0, 80)));
 }
 
 Status AddedTokenFields::Value(const Event& event, const std::string& where) {
   const auto once = [&](auto& field, auto value, Event::Kind kind) -> Status {
     if (event.kind != kind || field)
-      return BadModel(fmt::format("{} has an added token whose {} is of the wrong kind or given twice; fetch the file again",
-                                  where, key_));
+      return BadModel(fmt::format(
+          "{} has an added token whose {} is of the wrong kind or given twice; fetch the file again", where, key_));
     field = value;
     return {};
   };
@@ -85,8 +84,8 @@ Status AddedTokenFields::Value(const Event& event, const std::string& where) {
 
 Result<AddedToken> AddedTokenFields::Token(const std::string& where, bool need_id) const {
   if (!content_ || (need_id && !id_))
-    return BadModel(fmt::format("{} has an added token without {}; fetch the file again", where,
-                                content_ ? "an id" : "content"));
+    return BadModel(
+        fmt::format("{} has an added token without {}; fetch the file again", where, content_ ? "an id" : "content"));
   AddedToken token{.content = *content_, .id = id_.value_or(0), .special = special_.value_or(false)};
   token.single_word = single_word_.value_or(false);
   token.lstrip = lstrip_.value_or(false);
@@ -97,16 +96,19 @@ Result<AddedToken> AddedTokenFields::Token(const std::string& where, bool need_i
 
 Result<uint64_t> NameToId::Id(const Event& event, const std::string& where) const {
   if (event.kind != Event::kUnsigned || event.number > 0xFFFFFFFF)
-    return BadModel(fmt::format("{} gives the token '{}' an id that is not a whole number from 0 to 4294967295; fetch the "
-                                "file again", where, name_.substr(0, 40)));
+    return BadModel(
+        fmt::format("{} gives the token '{}' an id that is not a whole number from 0 to 4294967295; fetch the "
+                    "file again",
+                    where, name_.substr(0, 40)));
   return event.number;
 }
 
 Result<std::pair<std::string_view, std::string_view>> SplitMerge(std::string_view line, const std::string& where) {
   const size_t space = line.find(' ');
   if (space == std::string_view::npos || line.find(' ', space + 1) != std::string_view::npos)
-    return BadModel(fmt::format("{} has a merge that is not two tokens with a space between: '{}'; fetch the file again",
-                                where, line.substr(0, 40)));
+    return BadModel(
+        fmt::format("{} has a merge that is not two tokens with a space between: '{}'; fetch the file again", where,
+                    line.substr(0, 40)));
   return std::pair{line.substr(0, space), line.substr(space + 1)};
 }
 

@@ -1,5 +1,5 @@
-// Chooses the files, and reads the older set: vocab.json, merges.txt, and the added tokens of tokenizer_config.json, or of
-// added_tokens.json with special_tokens_map.json, by the rules of transformers' from_pretrained.
+// Chooses the files, and reads the older set: vocab.json, merges.txt, and the added tokens of tokenizer_config.json, or
+// of added_tokens.json with special_tokens_map.json, by the rules of transformers' from_pretrained.
 #include "text/token_source.h"
 
 #include <algorithm>
@@ -47,8 +47,9 @@ Status Parse(const std::string& path, EventHandler& handler) {
   return SaxParse(file, 0, file.size(), handler, Code::kBadModel, {.bytes = kMaxTokenizerFileBytes});
 }
 
-// special_tokens_map.json and tokenizer_config.json: {"bos_token": "…" or {"content": …} or null, "additional_special_tokens":
-// […], "added_tokens_decoder": {"50257": {…}}}. Other keys are skipped.
+// special_tokens_map.json and tokenizer_config.json: {"bos_token": "…" or {"content": …} or null,
+// "additional_special_tokens": […], "extra_special_tokens": […] or {"audio_token": "…"}, "added_tokens_decoder":
+// {"50257": {…}}}. Other keys are skipped.
 class ConfigFile : public EventHandler {
  public:
   ConfigFile(const std::string& path, Specials& specials, TokenSink& sink)
@@ -60,9 +61,12 @@ class ConfigFile : public EventHandler {
 
   Status On(const Event& event) override {
     if (depth() == 1 && event.kind == Event::kKey) {
-      topic_ = event.text.ends_with("_token") || event.text == "additional_special_tokens" ? kSpecial : kOther;
+      names_ = event.text == "extra_special_tokens";
+      topic_ =
+          event.text.ends_with("_token") || event.text == "additional_special_tokens" || names_ ? kSpecial : kOther;
       if (event.text == "added_tokens_decoder") {
-        if (has_decoder_) return BadModel(fmt::format("{} has added_tokens_decoder twice; fetch the file again", path_));
+        if (has_decoder_)
+          return BadModel(fmt::format("{} has added_tokens_decoder twice; fetch the file again", path_));
         topic_ = kDecoder;
         has_decoder_ = true;
       }
@@ -71,9 +75,9 @@ class ConfigFile : public EventHandler {
     }
     if (prefix_space_ && depth() == 1 && event.text == "true")
       return BadModel(fmt::format("{} asks for add_prefix_space, which is not supported; use another model", path_));
-    if (topic_ == kOther) return {};
+    if (topic_ == kOther || (depth() == 1 && event.kind == Event::kEndObject)) return {};
     if (in_token_) return Field(event);
-    if (event.kind == Event::kStartObject && (topic_ == kSpecial || depth() == 3)) {
+    if (event.kind == Event::kStartObject && (depth() == 3 || (topic_ == kSpecial && !names_))) {
       in_token_ = true;
       token_depth_ = depth();
       fields_.Begin();
@@ -107,8 +111,9 @@ class ConfigFile : public EventHandler {
     id_ = 0;
     for (const char c : text) {
       if (c < '0' || c > '9' || text.size() > 10)
-        return BadModel(fmt::format("{} has an added token with the id '{}', which is not a number; fetch the file again",
-                                    path_, text.substr(0, 40)));
+        return BadModel(
+            fmt::format("{} has an added token with the id '{}', which is not a number; fetch the file again", path_,
+                        text.substr(0, 40)));
       id_ = 10 * id_ + static_cast<uint64_t>(c - '0');
     }
     return {};
@@ -120,6 +125,7 @@ class ConfigFile : public EventHandler {
   AddedTokenFields fields_;
   Topic topic_ = kOther;
   bool has_decoder_ = false, in_token_ = false, prefix_space_ = false;
+  bool names_ = false;  // the topic may be an object of names and tokens
   int token_depth_ = 0;
   uint64_t id_ = 0;
 };
@@ -137,7 +143,7 @@ class VocabularyFile : public EventHandler {
       return {};
     }
     if (depth() == 1 && (event.kind == Event::kStartObject || event.kind == Event::kEndObject)) return {};
-    if (depth() != 1 || entry_.name().empty())
+    if (depth() != 1)
       return BadModel(fmt::format("{} is not an object of token names and ids; fetch the file again", path_));
     const uint64_t id = TRY(entry_.Id(event, path_));
     if (!added_) TRY(sink_.Token(entry_.name(), id));
@@ -233,8 +239,10 @@ Result<TokenSettings> ReadVocabularyAndMerges(const std::string& dir, TokenSink&
   TRY(Parse(vocabulary_path, vocabulary));
   for (const Special& s : specials)
     if (!s.found)
-      return BadModel(fmt::format("{} names the special token '{}', which neither vocab.json nor added_tokens.json has; fetch "
-                                  "the tokenizer's files again", dir, s.content.substr(0, 40)));
+      return BadModel(
+          fmt::format("{} names the special token '{}', which neither vocab.json nor added_tokens.json has; fetch "
+                      "the tokenizer's files again",
+                      dir, s.content.substr(0, 40)));
   TRY(MergesFile(merges_path, sink).Read());
   return TokenSettings{.splitting = Splitting::kGpt2};
 }
@@ -245,8 +253,10 @@ Result<TokenSettings> ReadTokens(const std::string& model_dir, TokenSink& sink) 
   if (const std::string json = model_dir + "/tokenizer.json"; FileExists(json)) return ReadTokenizerJson(json, sink);
   if (FileExists(model_dir + "/vocab.json") && FileExists(model_dir + "/merges.txt"))
     return ReadVocabularyAndMerges(model_dir, sink);
-  return BadModel(fmt::format("{} has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt; fetch them from where "
-                              "the model came", model_dir));
+  return BadModel(
+      fmt::format("{} has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt; fetch them from where "
+                  "the model came",
+                  model_dir));
 }
 
 }  // namespace sotto

@@ -1,6 +1,6 @@
-// Reads a tokenizer's files as a stream of tokens and merges: nothing is collected here beyond a few small settings. Two
-// sinks exist (token_tables.h): one counts, one fills. Sources: tokenizer.json, else vocab.json with merges.txt and the
-// small files beside them.
+// Reads a tokenizer's files as a stream of tokens and merges: nothing is collected here beyond a few small settings.
+// Two sinks exist (token_tables.h): one counts, one fills. Sources: tokenizer.json, else vocab.json with merges.txt and
+// the small files beside them.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -13,19 +13,20 @@ namespace sotto {
 
 // A token that is cut out of the text before anything else. Fields as in tokenizer.json.
 struct AddedToken {
-  std::string_view content;   // UTF-8, as it stands in the text
+  std::string_view content;  // UTF-8, as it stands in the text
   uint64_t id = 0;
-  bool special = false;       // not shown when decoding without special tokens
-  bool single_word = false;   // only where no word character touches it
-  bool lstrip = false;        // takes the white space before it along
-  bool rstrip = false;        // and after it
-  bool normalized = true;     // looked for only after those that are not; there is no normalizer
+  bool special = false;      // not shown when decoding without special tokens
+  bool single_word = false;  // only where no word character touches it
+  bool lstrip = false;       // takes the white space before it along
+  bool rstrip = false;       // and after it
+  bool normalized = true;    // looked for only after those that are not; there is no normalizer
 };
 
 class TokenSink {
  public:
   virtual ~TokenSink() = default;
-  // `name` is in the byte alphabet (byte_alphabet.h). Names and contents are valid UTF-8 and live until the call returns.
+  // `name` is in the byte alphabet (byte_alphabet.h). Names and contents are valid UTF-8 and live until the call
+  // returns.
   virtual Status Token(std::string_view name, uint64_t id) = 0;
   virtual Status Added(const AddedToken& token) = 0;
   // In order of rank, and after all tokens.

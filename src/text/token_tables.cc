@@ -11,7 +11,7 @@ namespace sotto {
 namespace {
 
 constexpr uint64_t kEmptySlot = ~uint64_t{0};
-constexpr int kMaxProbes = 4096;  // chance needs a few hundred at most; names chosen to collide would take quadratic time
+constexpr int kMaxProbes = 4096;  // chance needs a few hundred; names made to collide would take quadratic time
 
 uint64_t SlotCount(uint64_t entries) { return entries + entries / 3 + 1; }  // at most three quarters are taken
 
@@ -61,7 +61,9 @@ TokenTables::Entry TokenTables::EntryAt(uint32_t offset) const {
   uint16_t head;
   std::memcpy(&head, blob_.data() + offset, 2);
   return {{blob_.data() + offset + 2, static_cast<size_t>(head & kLength)},
-          (head & kLiteral) != 0, (head & kSpecial) != 0, (head & kAdded) != 0};
+          (head & kLiteral) != 0,
+          (head & kSpecial) != 0,
+          (head & kAdded) != 0};
 }
 
 uint32_t TokenTables::Find(std::string_view bytes, bool literal) const {
@@ -130,8 +132,8 @@ Result<TokenizerSize> TableCounter::Size(const std::string& where) const {
   if (size_.vocabulary > size_.tokens + size_.added)
     return BadModel("the tokenizer in " + where + " has fewer tokens than its largest id says; fetch its files again");
   if (size_.vocabulary > kMaxVocabulary || size_.merges > kMaxMerges)
-    return BadModel("the tokenizer in " + where + " has more than 1048576 tokens or 16777215 merges, the most that sotto "
-                    "takes; use another model");
+    return BadModel("the tokenizer in " + where +
+                    " has more than 1048576 tokens or 16777215 merges, the most that are supported; use another model");
   return size_;
 }
 
@@ -190,7 +192,6 @@ Status TableFiller::Place(uint32_t id) {
 Status TableFiller::Token(std::string_view name, uint64_t id) {
   if (id >= tables_.offsets_.size() || used_.tokens == size_.tokens) return Changed();
   if (tables_.offsets_[id] != TokenTables::kNone) return Bad("gives one id to two tokens; the second is", name);
-  if (name.empty()) return Bad("has a token without a name:", name);
   char bytes[kMaxNameBytes];
   if (name.size() > sizeof bytes) return Bad("has a token of more than 8191 bytes:", name);
   const std::optional<size_t> length = FromAlphabet(name, bytes);
@@ -204,11 +205,16 @@ Status TableFiller::Token(std::string_view name, uint64_t id) {
 Status TableFiller::Added(const AddedToken& token) {
   if (token.id >= tables_.offsets_.size() || used_.added == size_.added) return Changed();
   if (token.content.empty()) return Bad("has an added token without content:", token.content);
-  const auto flags = static_cast<uint16_t>(TokenTables::kLiteral | TokenTables::kAdded |
-                                           (token.special ? TokenTables::kSpecial : 0));
+  const auto flags =
+      static_cast<uint16_t>(TokenTables::kLiteral | TokenTables::kAdded | (token.special ? TokenTables::kSpecial : 0));
   const uint32_t content = TRY(Append(token.content, flags));
-  tables_.added_[used_.added++] = {static_cast<uint32_t>(token.id), content, token.special, token.normalized,
-                                   token.single_word, token.lstrip, token.rstrip};
+  tables_.added_[used_.added++] = {static_cast<uint32_t>(token.id),
+                                   content,
+                                   token.special,
+                                   token.normalized,
+                                   token.single_word,
+                                   token.lstrip,
+                                   token.rstrip};
   used_.added_bytes += token.content.size();
   return {};
 }
@@ -234,7 +240,8 @@ Status TableFiller::Merge(std::string_view left, std::string_view right) {
   const uint32_t a = TRY(FindName(left, bytes, &left_bytes, &left_literal));
   const uint32_t b = TRY(FindName(right, spare, &right_bytes, &right_literal));
   // A literal part makes a literal whole, which a word of bytes never reaches: such a merge could not apply.
-  if (left_literal || right_literal) return Bad("merges a token outside of the byte alphabet:", left_literal ? left : right);
+  if (left_literal || right_literal)
+    return Bad("merges a token outside of the byte alphabet:", left_literal ? left : right);
   std::memcpy(bytes + left_bytes, spare, right_bytes);
   const std::string_view whole(bytes, left_bytes + right_bytes);
   const uint32_t merged = tables_.Find(whole, false);

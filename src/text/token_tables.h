@@ -8,8 +8,8 @@
 //   added        12 bytes [added]           tokens cut out of the text first, ordered by (normalized, content)
 //   blob         entries: uint16 (length 13 bits, literal, special, added), then the bytes
 //
-// A token of the vocabulary is kept as the bytes it stands for. One with a character outside of the byte alphabet, and an
-// added token that the vocabulary lacks, is kept as written: literal.
+// A token of the vocabulary is kept as the bytes it stands for. One with a character outside of the byte alphabet, and
+// an added token that the vocabulary lacks, is kept as written: literal.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -55,10 +55,12 @@ Result<Tokenizer> Tokenizer::Open(const std::string& model_dir, std::span<std::b
   return Open(model_dir, TRY(Measure(model_dir)), memory);
 }
 
-Result<Tokenizer> Tokenizer::Open(const std::string& model_dir, const TokenizerSize& size, std::span<std::byte> memory) {
+Result<Tokenizer> Tokenizer::Open(const std::string& model_dir, const TokenizerSize& size,
+                                  std::span<std::byte> memory) {
   if (memory.size() != size.bytes())
-    return BadModel(fmt::format("the tokenizer in {} takes {} bytes but {} were planned; do not write to a model in use",
-                                model_dir, size.bytes(), memory.size()));
+    return BadModel(
+        fmt::format("the tokenizer in {} takes {} bytes but {} were planned; do not write to a model in use", model_dir,
+                    size.bytes(), memory.size()));
   TableFiller filler(size, memory, model_dir);
   const TokenSettings settings = TRY(ReadTokens(model_dir, filler));
   return Tokenizer(TRY(filler.Finish()), settings);
@@ -73,12 +75,13 @@ Tokenizer::Tokenizer(const TokenTables& tables, const TokenSettings& settings) :
 template <class Rest>
 void Tokenizer::CutAdded(bool normalized, std::string_view text, bool parse_special, std::vector<int32_t>* out,
                          const Rest& rest) const {
-  // Follows AddedVocabulary::find_matches of `tokenizers`: matches are leftmost, then longest, and do not overlap; one that
-  // is discarded is passed over as a whole.
+  // Follows AddedVocabulary::find_matches of `tokenizers`: matches are leftmost, then longest, and do not overlap; one
+  // that is discarded is passed over as a whole.
   const bool* begins = begins_added_[normalized];
   size_t done = 0;
   for (size_t at = 0; at < text.size();) {
-    const AddedEntry* added = begins[static_cast<unsigned char>(text[at])] ? tables_.LongestAdded(normalized, text, at) : nullptr;
+    const AddedEntry* added =
+        begins[static_cast<unsigned char>(text[at])] ? tables_.LongestAdded(normalized, text, at) : nullptr;
     if (added == nullptr) {
       ++at;
       continue;
@@ -144,7 +147,8 @@ void Tokenizer::DecodeTo(int32_t id, bool skip_special, Utf8Repair& repair, std:
   if (!Exists(id)) return;
   const TokenTables::Entry token = tables_.At(static_cast<uint32_t>(id));
   if (token.special && skip_special) return;
-  // `tokenizers` reads every token in the byte alphabet when decoding, added ones as well, unless a character is foreign.
+  // `tokenizers` reads every token in the byte alphabet when decoding, added ones as well, unless a character is
+  // foreign.
   if (!token.literal || !FromAlphabet(token.bytes, nullptr)) return repair.Add(token.bytes, out);
   for (size_t at = 0; at < token.bytes.size();) {
     const Character c = CharacterAt(token.bytes, at);

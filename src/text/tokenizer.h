@@ -25,25 +25,27 @@ namespace sotto {
 
 class Tokenizer {
  public:
-  // The exact size of the tables for the tokenizer in a model's directory: tokenizer.json if there is one, else vocab.json
-  // and merges.txt with what stands beside them. Reads the files once, holds no table. kBadModel.
+  // The exact size of the tables for the tokenizer in a model's directory: tokenizer.json if there is one, else
+  // vocab.json and merges.txt with what stands beside them. Reads the files once, holds no table. kBadModel.
   static Result<TokenizerSize> Measure(const std::string& model_dir);
 
-  // A bound on Measure().bytes() when only the vocabulary's size is known: 40 bytes an id and 4 KiB. An id with a merge costs
-  // 26 bytes and its name, an added token 18 and its content (31 in all for Whisper: 51,865 ids, 50,000 merges).
+  // A bound on Measure().bytes() when only the vocabulary's size is known: 40 bytes an id and 4 KiB. An id with a merge
+  // costs 26 bytes and its name, an added token 18 and its content (31 in all for Whisper: 51,865 ids, 50,000 merges).
   static uint64_t BytesBound(uint64_t vocab_size);
 
-  // Reads the files into `memory`: Measure().bytes() bytes aligned to 8, which must outlive the tokenizer and its copies.
-  // kBadModel when the size is another, or the files are damaged or unsupported. The second form spares measuring again.
+  // Reads the files into `memory`: Measure().bytes() bytes aligned to 8, which must outlive the tokenizer and its
+  // copies. kBadModel when the size is another, or the files are damaged or unsupported. The second form spares
+  // measuring again.
   static Result<Tokenizer> Open(const std::string& model_dir, std::span<std::byte> memory);
   static Result<Tokenizer> Open(const std::string& model_dir, const TokenizerSize& size, std::span<std::byte> memory);
 
   int32_t vocab_size() const { return static_cast<int32_t>(tables_.vocabulary()); }
 
   // Appends the ids of `text`. With `parse_special`, tokens like <|endoftext|> that stand in the text become their ids;
-  // without, they are text like any other, so that user text cannot steer the model. Added tokens that are not special are
-  // always found. Invalid UTF-8 is first repaired: U+FFFD for every maximal broken part. Heap: a copy of the text if it is
-  // invalid, and kLongWordBytes for every byte of the longest word beyond kShortWord. kBadInput for more than 1 GiB.
+  // without, they are text like any other, so that user text cannot steer the model. Added tokens that are not special
+  // are always found. Invalid UTF-8 is first repaired: U+FFFD for every maximal broken part. Heap: a copy of the text
+  // if it is invalid, and kLongWordBytes for every byte of the longest word beyond kShortWord. kBadInput for more than
+  // 1 GiB.
   Status Encode(std::string_view text, bool parse_special, std::vector<int32_t>* out) const;
   static constexpr size_t kShortWord = 64;
   static constexpr size_t kLongWordBytes = 28;
@@ -51,8 +53,8 @@ class Tokenizer {
   // The id of a token, given as the bytes it stands for; an added token by its content.
   std::optional<int32_t> IdOf(std::string_view token) const;
 
-  // The bytes that a token stands for, which need not be valid UTF-8; of an added token its content. An id that does not
-  // exist has none and is not special. The view lives as long as the tokenizer's memory.
+  // The bytes that a token stands for, which need not be valid UTF-8; of an added token its content. An id that does
+  // not exist has none and is not special. The view lives as long as the tokenizer's memory.
   std::string_view Token(int32_t id) const;
   bool IsSpecial(int32_t id) const;
 

@@ -1,5 +1,5 @@
-// tokenizer.json of Hugging Face: the parts that say how text becomes ids. Post-processor, truncation and padding are not
-// read: what surrounds a text is the model's business.
+// tokenizer.json of Hugging Face: the parts that say how text becomes ids. Post-processor, truncation and padding are
+// not read: what surrounds a text is the model's business.
 #include "text/token_events.h"
 
 namespace sotto {
@@ -211,14 +211,16 @@ Result<TokenSettings> TokenizerJson::Finish() const {
       const std::string_view regex = settings_.Get(last + ".pattern.Regex");
       const std::optional<Splitting> known = SplittingOf(regex);
       if (!known)
-        return BadModel(fmt::format("{} splits text by the expression '{}', which is not one of the known ones; use another "
-                                    "model", path_, regex.substr(0, 200)));
+        return BadModel(
+            fmt::format("{} splits text by the expression '{}', which is not a known one; use another model", path_,
+                        regex.substr(0, 200)));
       out.splitting = *known;
       TRY(settings_.Expect(last + ".behavior", {"Isolated"}));
       TRY(settings_.Expect(last + ".invert", {"false"}));
       last = "pre_tokenizer.pretokenizers.1";
       TRY(settings_.Expect(last + ".use_regex", {"false"}));
-      if (settings_.Get(last + ".use_regex") != "false") return Unsupported("splits text by Split and again by ByteLevel");
+      if (settings_.Get(last + ".use_regex") != "false")
+        return Unsupported("splits text by Split and again by ByteLevel");
     }
     const std::string rest = fmt::format("pre_tokenizer.pretokenizers.{}", last.back() - '0' + 1);
     TRY(settings_.Expect(rest + ".type", {}));

@@ -64,28 +64,19 @@ class HeaderReader : public SaxHandler {
 
   Status StartObject() override {
     switch (place_) {
-      case Place::kStart:
-        return place_ = Place::kNames, Status();
-      case Place::kMetadataValue:
-        return place_ = Place::kMetadata, Status();
-      case Place::kTensorValue:
-        seen_ = 0;
-        return place_ = Place::kTensor, Status();
-      default:
-        return Unexpected("an object");
+      case Place::kStart: return place_ = Place::kNames, Status();
+      case Place::kMetadataValue: return place_ = Place::kMetadata, Status();
+      case Place::kTensorValue: seen_ = 0; return place_ = Place::kTensor, Status();
+      default: return Unexpected("an object");
     }
   }
 
   Status EndObject() override {
     switch (place_) {
-      case Place::kNames:
-        return place_ = Place::kEnd, Status();
-      case Place::kMetadata:
-        return place_ = Place::kNames, Status();
-      case Place::kTensor:
-        return place_ = Place::kNames, Finish();
-      default:
-        return Unexpected("the end of an object");
+      case Place::kNames: return place_ = Place::kEnd, Status();
+      case Place::kMetadata: return place_ = Place::kNames, Status();
+      case Place::kTensor: return place_ = Place::kNames, Finish();
+      default: return Unexpected("the end of an object");
     }
   }
 

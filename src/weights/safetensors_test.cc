@@ -292,21 +292,11 @@ TEST_F(Safetensors, SurvivesMutations) {
     for (size_t i = 0; i < flips && !s.empty(); ++i) {
       const size_t at = random() % s.size();
       switch (random() % 5) {
-        case 0:
-          s[at] = static_cast<char>(random());
-          break;
-        case 1:
-          s[at] ^= static_cast<char>(1u << (random() % 8));
-          break;
-        case 2:
-          s.erase(at, 1 + random() % 4);
-          break;
-        case 3:
-          s.insert(at, 1, "0123456789-{}[]\",:.e \\u"[random() % 23]);
-          break;
-        default:
-          s.resize(at);
-          break;
+        case 0: s[at] = static_cast<char>(random()); break;
+        case 1: s[at] ^= static_cast<char>(1u << (random() % 8)); break;
+        case 2: s.erase(at, 1 + random() % 4); break;
+        case 3: s.insert(at, 1, "0123456789-{}[]\",:.e \\u"[random() % 23]); break;
+        default: s.resize(at); break;
       }
     }
     return s;

@@ -3,8 +3,8 @@
     python make_catalog_counts.py           counts, compares, fails at a difference
     python make_catalog_counts.py --write   also corrects "parameters" in the catalogue's files
 
-Each model is built on torch's meta device by transformers, so nothing is allocated. A tensor that two names share (the embedding
-and proj_out) counts once. The parts are disjoint and add up to total:
+Each model is built on torch's meta device by transformers, so nothing is allocated. A tensor that two names share (the
+embedding and proj_out) counts once. The parts are disjoint and add up to total:
     encoder            convolutions, positions, layers and final norm (positions are parameters, although never trained)
     decoder_embedding  tokens and positions; the token half is also the output projection
     cross_attention    every decoder layer's encoder_attn and encoder_attn_layer_norm
@@ -25,7 +25,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 KNOWN = {
     "openai/whisper-tiny": (37_760_640, 8_208_384), "openai/whisper-base": (72_593_920, 20_590_592),
     "openai/whisper-small": (241_734_912, 88_154_112), "openai/whisper-medium": (763_857_920, 307_216_384),
-    "openai/whisper-large-v3": (1_543_490_560, 636_968_960), "openai/whisper-large-v3-turbo": (808_878_080, 636_968_960),
+    "openai/whisper-large-v3": (1_543_490_560, 636_968_960),
+    "openai/whisper-large-v3-turbo": (808_878_080, 636_968_960),
 }
 
 
@@ -62,7 +63,8 @@ def main() -> int:
         if entry["parameters"] != counts[name]["total"]:
             print(f"{name}: the catalogue says {entry['parameters']}, counted {counts[name]['total']}")
             if "--write" in sys.argv:
-                path.write_text(json.dumps(entry | {"parameters": counts[name]["total"]}, indent=2, ensure_ascii=False) + "\n")
+                entry["parameters"] = counts[name]["total"]
+                path.write_text(json.dumps(entry, indent=2, ensure_ascii=False) + "\n")
             else:
                 wrong += 1
     lines = [f" {json.dumps(name)}: {json.dumps(c)}" for name, c in counts.items()]

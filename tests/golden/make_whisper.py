@@ -33,8 +33,8 @@ class Model:
 
     def __init__(self, c: wc.Checkpoint, folder: pathlib.Path):
         self.c = c
-        self.net = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
-        self.net.eval()
+        self.net = WhisperForConditionalGeneration.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="eager").eval()
         self.extractor = WhisperFeatureExtractor.from_pretrained(folder)
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.whisper_tokenizer = WhisperTokenizer.from_pretrained(folder)
@@ -43,9 +43,13 @@ class Model:
         self.timestamp_begin = self.ids["<|0.00|>"]
         self.chunk_frames = 100 * c.seconds
 
-    def mel(self, samples: np.ndarray) -> torch.Tensor:
+    def mel(self, samples: np.ndarray, **options) -> torch.Tensor:
         """[1, mels, chunk_frames] of one window: zeros are appended to the samples, the maximum is the window's own."""
-        return torch.from_numpy(self.extractor(samples, sampling_rate=wc.RATE)["input_features"])
+        return torch.from_numpy(self.extractor(samples, sampling_rate=wc.RATE, **options)["input_features"])
+
+    def file_mel(self, samples: np.ndarray) -> torch.Tensor:
+        """[1, mels, frames] of a whole file, as transformers' long form wants it."""
+        return self.mel(samples, truncation=False, padding="longest")
 
     def encode(self, mel: torch.Tensor) -> torch.Tensor:
         """[1, positions, dim]"""
@@ -130,7 +134,8 @@ def cut(ids: list[int], timestamp_begin: int, seek: int, frames: int) -> tuple[l
     if pairs:
         ends = pairs + [len(ids)] if single_ending else pairs
         begins = [0] + ends[:-1]
-        segments = [{"start": seconds(ids[b]), "end": seconds(ids[e - 1]), "ids": ids[b:e]} for b, e in zip(begins, ends)]
+        segments = [{"start": seconds(ids[b]), "end": seconds(ids[e - 1]), "ids": ids[b:e]}
+                    for b, e in zip(begins, ends)]
         if single_ending:
             return segments, frames, "single ending"
         return segments, 2 * (ids[ends[-1] - 1] - timestamp_begin), "pair"
@@ -149,7 +154,7 @@ def long_form(m: Model, samples: np.ndarray, whole_file_mel=False) -> dict:
     total = len(samples) // wc.HOP  # frames
     file_mel = None
     if whole_file_mel:
-        file_mel = torch.from_numpy(m.extractor(samples, sampling_rate=wc.RATE, truncation=False, padding="longest")["input_features"])
+        file_mel = m.file_mel(samples)
         total = file_mel.shape[-1]
     windows, segments, seek = [], [], 0
     while seek < total:
@@ -169,7 +174,7 @@ def long_form(m: Model, samples: np.ndarray, whole_file_mel=False) -> dict:
     return {"total_frames": total, "windows": windows, "segments": segments}
 
 
-# ---------------------------------------------------------------------------------- checks against transformers' own loops
+# ------------------------------------------------------------------------------ checks against transformers' own loops
 
 def check_generate(m: Model, mel: torch.Tensor, ours: dict, **options) -> None:
     """One window through transformers' generate must give the ids that decode() gave."""
@@ -181,10 +186,9 @@ def check_generate(m: Model, mel: torch.Tensor, ours: dict, **options) -> None:
 
 def check_long_form(m: Model, samples: np.ndarray, options: dict) -> None:
     """With the whole file's mel, long_form() must give the segments that transformers gives."""
-    features = m.extractor(samples, sampling_rate=wc.RATE, truncation=False, padding="longest", return_tensors="pt")
-    limit = m.c.target_positions // 2
-    theirs = m.net.generate(features["input_features"], max_new_tokens=limit, return_timestamps=True, return_segments=True,
-                            condition_on_prev_tokens=False, temperature=0.0, **options)["segments"][0]
+    theirs = m.net.generate(m.file_mel(samples), max_new_tokens=m.c.target_positions // 2, return_timestamps=True,
+                            return_segments=True, condition_on_prev_tokens=False, temperature=0.0,
+                            **options)["segments"][0]
     ours = long_form(m, samples, whole_file_mel=True)["segments"]
     assert len(ours) == len(theirs), (len(ours), len(theirs))
     for a, b in zip(ours, theirs):
@@ -211,23 +215,31 @@ def error(a: torch.Tensor, b: np.ndarray) -> float:
 
 
 def cut_cases() -> list[dict]:
-    """Hand-made windows for cut(), each compared with transformers' own rule. timestamp_begin 1000, a window of 500 frames
-    that begins at frame 700; one case where only 321 frames of it are audio."""
+    """Hand-made windows for cut(), each compared with transformers' own rule. timestamp_begin is 1000, a window begins
+    at frame 700 and has 500 frames; in some cases only 321 of them are audio."""
     t = 1000
-    cases = [("text only", [5, 6, 7], 500), ("only the first timestamp, zero", [t, 5, 6], 500),
-             ("only the first timestamp, not zero", [t + 4, 5, 6], 500), ("closed once", [t, 5, 6, t + 90], 500),
-             ("a pair at the end", [t, 5, 6, t + 90, t + 90], 500), ("a pair, then unfinished text", [t, 5, t + 90, t + 95, 6, 7], 500),
-             ("a pair, then a single ending", [t + 3, 5, t + 90, t + 95, 6, 7, t + 200], 500),
-             ("two pairs", [t, 5, t + 40, t + 40, 6, t + 81, t + 83], 500),
-             ("two pairs, unfinished text", [t, 5, t + 40, t + 40, 6, t + 81, t + 83, 7, 8, 9], 500),
-             ("nothing", [], 500), ("one timestamp alone", [t + 7], 500), ("a single ending, short audio", [t, 5, t + 1, t + 2, 6, t + 3], 321),
-             ("no pair, short audio", [t, 5, 6], 321), ("a pair beyond short audio", [t, 5, t + 240, t + 240], 321)]
+    cases = [
+        ("nothing", [], 500),
+        ("text only", [5, 6, 7], 500),
+        ("only the first timestamp, zero", [t, 5, 6], 500),
+        ("only the first timestamp, not zero", [t + 4, 5, 6], 500),
+        ("one timestamp alone", [t + 7], 500),
+        ("closed once", [t, 5, 6, t + 90], 500),
+        ("a pair at the end", [t, 5, 6, t + 90, t + 90], 500),
+        ("a pair, then unfinished text", [t, 5, t + 90, t + 95, 6, 7], 500),
+        ("a pair, then a single ending", [t + 3, 5, t + 90, t + 95, 6, 7, t + 200], 500),
+        ("two pairs", [t, 5, t + 40, t + 40, 6, t + 81, t + 83], 500),
+        ("two pairs, unfinished text", [t, 5, t + 40, t + 40, 6, t + 81, t + 83, 7, 8, 9], 500),
+        ("a single ending, short audio", [t, 5, t + 1, t + 2, 6, t + 3], 321),
+        ("no pair, short audio", [t, 5, 6], 321),
+        ("a pair beyond short audio", [t, 5, t + 240, t + 240], 321),
+    ]
     out = []
     for name, ids, frames in cases:
         segments, advance, rule = cut(ids, t, 700, frames)
         theirs, theirs_advance = WhisperForConditionalGeneration._retrieve_segment(
-            torch.tensor(ids, dtype=torch.long), [None], torch.tensor([7.0]), t, torch.tensor([frames]), TIME_PRECISION, 0.01, 2,
-            0, 0, False, torch.zeros(1, 0)) if ids else (segments, advance)
+            torch.tensor(ids, dtype=torch.long), [None], torch.tensor([7.0]), t, torch.tensor([frames]), TIME_PRECISION,
+            0.01, 2, 0, 0, False, torch.zeros(1, 0)) if ids else (segments, advance)
         assert int(theirs_advance) == advance and len(theirs) == len(segments), name
         for a, b in zip(segments, theirs):
             a["start"], a["end"] = round(a["start"], 4), round(a["end"], 4)
@@ -237,7 +249,7 @@ def cut_cases() -> list[dict]:
     return out
 
 
-# ----------------------------------------------------------------------------------------------------------- expectations
+# ------------------------------------------------------------------------------------------------------- expectations
 
 @torch.no_grad()
 def expectations(m: Model, audio: pathlib.Path) -> tuple[dict, dict]:
@@ -265,7 +277,8 @@ def expectations(m: Model, audio: pathlib.Path) -> tuple[dict, dict]:
 
     previous = m.whisper_tokenizer.get_prompt_ids(PROMPT_TEXT).tolist()
     ids = previous + m.prompt()
-    e["previous"] = {"file": "previous_logits.npy", "text": PROMPT_TEXT, "ids": ids, "rows": [len(ids) - 2, len(ids) - 1]}
+    e["previous"] = {"file": "previous_logits.npy", "text": PROMPT_TEXT, "ids": ids,
+                     "rows": [len(ids) - 2, len(ids) - 1]}
     arrays["previous_logits"] = m.logits(states, ids)[-2:]
 
     known = {"language": "en", "task": "transcribe"} if c.multilingual else {}
@@ -294,10 +307,11 @@ def expectations(m: Model, audio: pathlib.Path) -> tuple[dict, dict]:
 
 def report(e: dict) -> str:
     """One line: margins, diversity, endings; for choosing seeds."""
-    runs = [v for k, v in e.items() if isinstance(v, dict) and "margin" in v] + e.get("long_form", {}).get("windows", [])
+    windows = e["long_form"]["windows"]
+    runs = [v for v in e.values() if isinstance(v, dict) and "margin" in v] + windows
     margin = min(min(r["margin"], r.get("rule_margin", 9)) for r in runs)
     distinct = [round(len(set(r["ids"])) / max(1, len(r["ids"])), 1) for r in runs]
-    rules = [w["rule"] for w in e.get("long_form", {}).get("windows", [])]
+    rules = [w["rule"] for w in windows]
     lengths = [len(r["ids"]) for r in runs]
     return f"margin {margin:.4f} distinct {distinct} lengths {lengths} {rules}"
 

@@ -41,7 +41,7 @@ class Checkpoint:
     sinusoids: bool            # encoder positions as published; otherwise random: an engine must read them
     timestamp_bias: float      # added to the logits of timestamps and of <|endoftext|>: how often they win
     end_bias: float
-    legacy_config: bool        # key names and extra keys of transformers 4 (torch_dtype, forced_decoder_ids in config.json)
+    legacy_config: bool        # config.json as transformers 4 wrote it (torch_dtype, forced_decoder_ids …)
     legacy_merges: bool        # tokenizer.json's merges as "a b" instead of ["a", "b"]
     slow_tokenizer: bool       # also vocab.json, merges.txt, added_tokens.json …
     shard_size: str            # for save_pretrained
@@ -83,8 +83,8 @@ Esta é uma frase em português, não é? O coração da cidade é a praça. Щ�
 
 def special_tokens(c: Checkpoint) -> list[str]:
     """Whisper's special tokens in the order of their ids, which start at c.text_tokens."""
-    return ["<|endoftext|>", "<|startoftranscript|>", *(f"<|{x}|>" for x in c.languages), "<|translate|>", "<|transcribe|>",
-            "<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"]
+    return ["<|endoftext|>", "<|startoftranscript|>", *(f"<|{x}|>" for x in c.languages), "<|translate|>",
+            "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"]
 
 
 def timestamp_tokens(c: Checkpoint) -> list[str]:
@@ -114,14 +114,15 @@ def write_tokenizer(c: Checkpoint, folder: pathlib.Path) -> None:
 
     ids = token_ids(c)
     prefix = ["<|startoftranscript|>", "<|notimestamps|>"]
-    tokenizer = Tokenizer(models.BPE(vocab, merges, continuing_subword_prefix="", end_of_word_suffix="", fuse_unk=False))
+    tokenizer = Tokenizer(models.BPE(vocab, merges, continuing_subword_prefix="", end_of_word_suffix=""))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in special_tokens(c)])
     tokenizer.add_tokens([AddedToken(t, normalized=True, special=False) for t in timestamp_tokens(c)])
     end = "<|endoftext|>"
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=[*prefix, "$A", end], pair=[*prefix, "$A", "$B", end], special_tokens=[(t, ids[t]) for t in [*prefix, end]])
+        single=[*prefix, "$A", end], pair=[*prefix, "$A", "$B", end],
+        special_tokens=[(t, ids[t]) for t in [*prefix, end]])
     document = json.loads(tokenizer.to_str())
     assert {t["content"]: t["id"] for t in document["added_tokens"]} == ids
     if c.legacy_merges:
@@ -172,8 +173,8 @@ def randomize(model: WhisperForConditionalGeneration, c: Checkpoint) -> None:
         else:
             normal(p, next(gain for part, gain in GAINS if part in name) / p.shape[1] ** 0.5)
 
-    # The output projection is the embedding and has no bias. The final LayerNorm's bias b gives every token the constant
-    # logit row·b, so moving a row along b moves that token's logit.
+    # The output projection is the embedding and has no bias. The final LayerNorm's bias b gives every token the
+    # constant logit row·b, so moving a row along b moves that token's logit.
     b = model.model.decoder.layer_norm.bias
     rows = model.model.decoder.embed_tokens.weight
     along = b / b.square().sum()

@@ -99,9 +99,8 @@ Result<Connection> Connection::Open(const Endpoint& endpoint, int timeout_second
 }
 
 Status Connection::Tunnel(const Endpoint& endpoint) {
-  const std::string at =
-      (endpoint.host.find(':') == endpoint.host.npos ? endpoint.host : "[" + endpoint.host + "]") +
-      fmt::format(":{}", endpoint.port);
+  const std::string at = (endpoint.host.find(':') == endpoint.host.npos ? endpoint.host : "[" + endpoint.host + "]") +
+                         fmt::format(":{}", endpoint.port);
   TRY(Write(fmt::format("CONNECT {} HTTP/1.1\r\nHost: {}\r\n\r\n", at, at)));
   std::string reply;
   char c = 0;

@@ -1,0 +1,249 @@
+// sotto_ops_bench [threads] [filter]: how fast the operations are, beside what the machine can do. Prints GFLOP/s and %
+// of the peak of a loop of multiply-adds in registers, GB/s and % of a plain read. Each figure is the best of short
+// runs taken in turns (all cases of a round, then the next round), so that what else runs on the machine disturbs all
+// of them alike.
+#include <time.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/threads.h"
+#include "codec/panel.h"
+#include "ops/backend.h"
+
+namespace sotto {
+namespace {
+
+double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+double ProcessorTime() {
+  timespec t;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+struct Buffer {
+  explicit Buffer(uint64_t bytes) : n(bytes) {
+    data.reset(static_cast<std::byte*>(std::aligned_alloc(2 << 20, RoundUp(bytes + 1, 2 << 20))));
+    for (uint64_t i = 0; i < bytes; i += 4) {
+      const float v = static_cast<float>((i * 2654435761u >> 7) % 2001) / 1000.0f - 1.0f;
+      std::memcpy(data.get() + i, &v, std::min<uint64_t>(4, bytes - i));
+    }
+  }
+  View view(int64_t rows, int64_t cols) const { return {data.get(), DType::kF32, rows, cols, cols}; }
+  uint64_t n;
+  std::unique_ptr<std::byte, decltype(&std::free)> data{nullptr, std::free};
+};
+
+struct Case {
+  std::string name;
+  double flops, bytes;  // of one call; 0: not of interest
+  std::function<void()> run;
+  double best = 1e30;
+};
+
+// Peak: 10 independent chains of multiply-adds of 8 floats, in every thread.
+#if defined(__x86_64__)
+#define SOTTO_FMA(r) "vfmadd231ps %%ymm14, %%ymm15, %%ymm" #r "\n"
+__attribute__((target("avx2,fma"), noinline)) double PeakLoop(int64_t n) {
+  asm volatile("vzeroall\n" ::: "memory");
+  for (int64_t i = 0; i < n; ++i)
+    asm volatile(SOTTO_FMA(0) SOTTO_FMA(1) SOTTO_FMA(2) SOTTO_FMA(3) SOTTO_FMA(4) SOTTO_FMA(5) SOTTO_FMA(6) SOTTO_FMA(7)
+                     SOTTO_FMA(8) SOTTO_FMA(9)::
+                         : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm14",
+                           "xmm15");
+  return 0;
+}
+constexpr double kPeakFlops = 10 * 16;
+#else
+double PeakLoop(int64_t n) {
+  double x = 0;
+  for (int64_t i = 0; i < n; ++i) x += 1;
+  return x;
+}
+constexpr double kPeakFlops = 1;
+#endif
+
+uint64_t ReadAll(const std::byte* data, uint64_t bytes) {
+  const auto* p = reinterpret_cast<const uint64_t*>(data);
+  uint64_t a = 0, b = 0, c = 0, d = 0;
+  for (uint64_t i = 0; i + 4 <= bytes / 8; i += 4) a += p[i], b += p[i + 1], c += p[i + 2], d += p[i + 3];
+  return a ^ b ^ c ^ d;
+}
+
+class Bench {
+ public:
+  Bench(int threads, Isa isa)
+      : threads_(threads),
+        need_{threads, 8192, 128},
+        isa_(isa),
+        scratch_(CpuScratchBytes(need_).n),
+        ops_(MakeCpuBackend(isa, &threads_, need_, {scratch_.data.get(), scratch_.n})) {}
+
+  WeightView Weights(DType dtype, int64_t n, int64_t k, int64_t copies = 1) {
+    const PanelFormat f = FormatFor(dtype, isa_);
+    const uint64_t stride = PanelStride(f, k);
+    Buffer source(static_cast<uint64_t>(kPanel * k) * 4);
+    auto& out = buffers_.emplace_back(PanelBytes(f, n, k).n * static_cast<uint64_t>(copies));
+    std::vector<const std::byte*> rows;
+    for (int64_t i = 0; i < kPanel; ++i) rows.push_back(source.data.get() + i * k * 4);
+    for (uint64_t at = 0; at < out.n; at += stride) PackPanel(isa_, f, DType::kF32, rows, k, out.data.get() + at);
+    return {out.data.get(), dtype, f.group, n, k};
+  }
+  View Floats(int64_t rows, int64_t cols) {
+    return buffers_.emplace_back(static_cast<uint64_t>(rows * cols) * 4).view(rows, cols);
+  }
+
+  void Linear(const char* what, DType dtype, int64_t m, int64_t n, int64_t k, Into into = Into::kStore) {
+    // For few rows, enough copies of the weights that no cache holds them.
+    const double bytes = static_cast<double>(PanelBytes(FormatFor(dtype, isa_), n, k).n);
+    const int64_t copies = m > 16 ? 1 : std::max<int64_t>(1, static_cast<int64_t>(2.5e8 / bytes));
+    const WeightView w = Weights(dtype, n, k, copies);
+    const View x = Floats(m, k), out = Floats(m, n), bias = Floats(1, n);
+    const uint64_t one = PanelBytes(FormatOf(w), n, k).n;
+    cases_.push_back({std::string("linear ") + what + " " + std::string(NameOf(dtype)) + " " + std::to_string(m) + "x" +
+                          std::to_string(n) + "x" + std::to_string(k),
+                      2.0 * static_cast<double>(m * n * k), m > 16 ? 0 : bytes, [=, this, turn = int64_t{0}]() mutable {
+                        WeightView here = w;
+                        here.data += static_cast<uint64_t>(turn++ % copies) * one;
+                        ops_->Linear(x, here, bias, out, into);
+                      }});
+  }
+  void Attend(int64_t t, int heads, Precision precision) {
+    const View q = Floats(t, heads * 64), k = Floats(t, heads * 64), v = Floats(t, heads * 64),
+               out = Floats(t, heads * 64);
+    cases_.push_back({std::string("attend ") + (precision == Precision::kFast ? "fast " : "fp32 ") + std::to_string(t) +
+                          " heads " + std::to_string(heads),
+                      4.0 * static_cast<double>(t * t * heads * 64), 0,
+                      [=, this] { ops_->Attend(q, k, v, heads, 64, 0.125f, out, precision); }});
+  }
+  void AttendCache(DType dtype, int64_t rows, int64_t n, int heads) {
+    const auto size = static_cast<uint64_t>(n * heads * 64) * SizeOf(dtype);
+    const int64_t copies = std::max<int64_t>(1, static_cast<int64_t>(200'000'000 / (2 * size)));
+    const View cache = Floats(1, static_cast<int64_t>(size / 2) * copies);  // keys and values
+    const View q = Floats(rows, heads * 64), out = Floats(rows, heads * 64);
+    cases_.push_back(
+        {"attend cache " + std::string(NameOf(dtype)) + " rows " + std::to_string(rows) + " keys " + std::to_string(n) +
+             " heads " + std::to_string(heads),
+         0, 2.0 * static_cast<double>(size), [=, this, turn = int64_t{0}]() mutable {
+           const std::byte* at = cache.data + static_cast<uint64_t>(turn++ % copies) * 2 * size;
+           const std::vector<CacheView> views(static_cast<size_t>(rows), {at, at + size, dtype, n * 64, n});
+           ops_->AttendCache(q, views, heads, 64, 0.125f, out);
+         }});
+  }
+  void LayerNorm(int64_t rows, int64_t cols) {
+    const View x = Floats(rows, cols), gain = Floats(1, cols), bias = Floats(1, cols), out = Floats(rows, cols);
+    cases_.push_back({"layer norm " + std::to_string(rows) + "x" + std::to_string(cols), 0,
+                      static_cast<double>(rows * cols) * 8, [=, this] { ops_->LayerNorm(x, gain, bias, 1e-5f, out); }});
+  }
+  void Pack(DType source, DType target, int64_t k) {
+    const PanelFormat f = FormatFor(target, isa_);
+    auto& from = buffers_.emplace_back(static_cast<uint64_t>(kPanel * k) * SizeOf(source));
+    std::memset(from.data.get(), 0x2A, from.n);  // a finite value in every type
+    auto& to = buffers_.emplace_back(PanelStride(f, k));
+    std::vector<const std::byte*> rows;
+    for (int64_t i = 0; i < kPanel; ++i)
+      rows.push_back(from.data.get() + static_cast<uint64_t>(i * k) * SizeOf(source));
+    cases_.push_back({"pack " + std::string(NameOf(source)) + " to " + std::string(NameOf(target)) + " (1 thread)", 0,
+                      static_cast<double>(from.n) * 100, [=, this, out = to.data.get()] {
+                        for (int i = 0; i < 100; ++i) PackPanel(isa_, f, source, rows, k, out);
+                      }});
+  }
+  void Machine() {
+    cases_.push_back({"peak", kPeakFlops * 200'000 * threads_.count(), 0, [this] {
+                        threads_.Run([](int) {
+                          volatile double sink = PeakLoop(200'000);
+                          (void)sink;
+                        });
+                      }});
+    const uint64_t size = 256 << 20;
+    auto& block = buffers_.emplace_back(size);
+    cases_.push_back({"read", 0, static_cast<double>(size), [this, size, data = block.data.get()] {
+                        threads_.For(static_cast<int64_t>(size >> 20), 1, [&](int64_t begin, int64_t end, int) {
+                          volatile uint64_t sink =
+                              ReadAll(data + (begin << 20), static_cast<uint64_t>(end - begin) << 20);
+                          (void)sink;
+                        });
+                      }});
+  }
+
+  void Run(const std::string& filter, double seconds) {
+    std::erase_if(cases_, [&](const Case& c) {
+      return c.name != "peak" && c.name != "read" && c.name.find(filter) == std::string::npos;
+    });
+    for (double end = Now() + seconds; Now() < end;)
+      for (Case& c : cases_) {
+        const double start = Now();
+        int runs = 0;
+        do {
+          const auto clock = threads_.count() == 1 ? ProcessorTime : Now;
+          const double before = clock();
+          c.run();
+          c.best = std::min(c.best, clock() - before);
+        } while (++runs < 200 && Now() - start < 0.02);
+      }
+    const double peak = cases_[0].flops / cases_[0].best, read = cases_[1].bytes / cases_[1].best;
+    std::printf("%d threads, %s\n", threads_.count(), std::string(NameOf(isa_)).c_str());
+    for (const Case& c : cases_) {
+      std::printf("%-52s %9.3f ms", c.name.c_str(), c.best * 1e3);
+      if (c.flops > 0 && c.bytes == 0)
+        std::printf(" %7.1f GFLOP/s %5.1f %% of peak", c.flops / c.best / 1e9, c.flops / c.best / peak * 100);
+      if (c.bytes > 0)
+        std::printf(" %7.1f GB/s    %5.1f %% of read", c.bytes / c.best / 1e9, c.bytes / c.best / read * 100);
+      std::printf("\n");
+    }
+  }
+
+ private:
+  Threads threads_;
+  ScratchNeed need_;
+  Isa isa_;
+  Buffer scratch_;
+  std::unique_ptr<Backend> ops_;
+  std::deque<Buffer> buffers_;
+  std::vector<Case> cases_;
+};
+
+int Main(int threads, const std::string& filter, double seconds) {
+  const Result<Isa> isa = DetectIsa();
+  if (!isa.ok()) return std::fprintf(stderr, "%s\n", isa.error().message.c_str()), 2;
+  Bench b(threads, isa.value());
+  b.Machine();
+  for (DType t : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8}) {
+    b.Linear("base", t, 1500, 512, 512);
+    b.Linear("base fc1", t, 1500, 2048, 512, Into::kGelu);
+    b.Linear("base fc2", t, 1500, 512, 2048, Into::kAdd);
+    b.Linear("small", t, 1500, 768, 768);
+    b.Linear("large fc2", t, 1500, 1280, 5120);
+    b.Linear("step", t, 1, 512, 512);
+    b.Linear("step fc1", t, 1, 2048, 512, Into::kGelu);
+    b.Linear("logits", t, 1, 51865, 512);
+    b.Linear("batch", t, 5, 2048, 512);
+    b.Linear("batch", t, 16, 2048, 512);
+  }
+  b.Attend(1500, 8, Precision::kExact);
+  b.Attend(1500, 8, Precision::kFast);
+  for (DType t : {DType::kF32, DType::kF16}) {
+    b.AttendCache(t, 1, 1500, 8);
+    b.AttendCache(t, 5, 100, 8);
+  }
+  b.LayerNorm(1500, 512);
+  for (DType s : {DType::kF32, DType::kF16, DType::kBF16})
+    for (DType t : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8}) b.Pack(s, t, 512);
+  b.Run(filter, seconds);
+  return 0;
+}
+
+}  // namespace
+}  // namespace sotto
+
+int main(int argc, char** argv) {
+  return sotto::Main(argc > 1 ? std::atoi(argv[1]) : 2, argc > 2 ? argv[2] : "", argc > 3 ? std::atof(argv[3]) : 8);
+}

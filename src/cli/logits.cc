@@ -1,0 +1,127 @@
+// sotto logits: the network's raw numbers, for anyone who compares engines, and for our own goldens.
+#include <fmt/format.h>
+
+#include "audio/stream.h"
+#include "audio/window.h"
+#include "base/npy.h"
+#include "cli/options.h"
+#include "engine/decode.h"
+#include "engine/engine.h"
+
+namespace sotto::cli {
+namespace {
+
+struct Options {
+  SharedOptions shared;
+  std::string model, audio, out, stage;
+  std::vector<int32_t> ids;
+  int64_t greedy = 0;
+  bool ignore_eos = false;
+};
+
+// The first window of the file; the rest is not heard.
+Result<std::span<const float>> FirstWindow(const Options& o, Engine* engine, std::optional<AudioStream>* stream,
+                                           std::optional<SlidingWindow>* window) {
+  const EngineSlots& slots = engine->layout().slots;
+  const sotto::Run run = engine->run(kRunning);
+  stream->emplace(TRY(AudioStream::Open(o.audio, run[slots.stream[0]])));
+  const std::span<std::byte> memory = run[slots.window[0]];
+  window->emplace(**stream, std::span(reinterpret_cast<float*>(memory.data()), memory.size() / sizeof(float)),
+                  engine->planned().mel.n_samples);
+  return (*window)->At(0);
+}
+
+Status WriteStage(const std::string& path, const View& x, bool transposed) {
+  if (!transposed) {
+    NpyWriter npy = TRY(NpyWriter::Create(path, x.rows, x.cols));
+    for (int64_t r = 0; r < x.rows; ++r) TRY(npy.Append({x.F32(r), static_cast<size_t>(x.cols)}));
+    return npy.Commit();
+  }
+  NpyWriter npy = TRY(NpyWriter::Create(path, x.cols, x.rows));
+  std::vector<float> row(static_cast<size_t>(x.rows));
+  for (int64_t c = 0; c < x.cols; ++c) {
+    for (int64_t r = 0; r < x.rows; ++r) row[static_cast<size_t>(r)] = x.F32(r)[c];
+    TRY(npy.Append(row));
+  }
+  return npy.Commit();
+}
+
+Status Logits(const Options& o) {
+  const bool stage = !o.stage.empty();
+  if (stage && (!o.ids.empty() || o.greedy != 0))
+    return Usage("--stage takes no --ids and no --greedy; it ends before the decoder");
+  if (!stage && o.ids.empty())
+    return Usage("--ids is missing: the decoder's token ids, with commas, e.g. --ids 50258,50259,50359");
+  if (o.audio.empty()) return Usage("--audio is missing: this model's decoder listens to an audio window");
+  if (o.out.empty() && (stage || o.greedy == 0)) return Usage("-o FILE.npy is missing: where the numbers go");
+  PlanRequest request = TRY(ToRequest(o.shared));
+  request.tokenizer = false;
+  request.batch = 1;
+  const ModelDir dir = TRY(FindModel(o.model, ModelUse::kRun));
+  Planned planned = TRY(PlanModel(dir, request));
+  std::unique_ptr<Engine> engine =
+      TRY(Engine::Open(std::move(planned), [](uint64_t, uint64_t) { return !StopFlag().load(); }));
+  const ModelInfo& info = engine->model().info();
+  for (const int32_t id : o.ids)
+    if (id < 0 || id >= info.vocab_size)
+      return Usage(fmt::format("--ids: {} is not a token id below {}", id, info.vocab_size));
+  const auto length = static_cast<int64_t>(o.ids.size());
+  if (length > info.context || o.greedy < 0 || o.greedy > info.context - length + 1)
+    return Usage(fmt::format("{} ids and {} greedy ones do not fit in {} positions", length, o.greedy, info.context));
+
+  std::optional<AudioStream> stream;
+  std::optional<SlidingWindow> window;
+  const std::span<const float> samples = TRY(FirstWindow(o, engine.get(), &stream, &window));
+  if (o.stage == "mel") return WriteStage(o.out, engine->ComputeMel(samples), /*transposed=*/true);
+  const View states = engine->Hear(samples, 0);
+  if (o.stage == "encoder") return WriteStage(o.out, states, /*transposed=*/false);
+
+  const WhisperTokens none{};
+  WhisperDecoder decoder(engine->model(), engine->ops(), none, engine->run(kGenerate), 1);
+  std::optional<NpyWriter> npy;
+  if (!o.out.empty()) npy.emplace(TRY(NpyWriter::Create(o.out, length, info.vocab_size)));
+  Status written;
+  std::vector<int32_t> continuation;
+  int32_t eot = -1;
+  if (!o.ignore_eos)
+    if (const auto it = engine->planned().config.find("eos_token_id");
+        it != engine->planned().config.end() && it->is_number_integer())
+      eot = it->get<int32_t>();
+  decoder.Greedy(
+      0, o.ids, o.greedy, eot,
+      [&](std::span<const float> row) {
+        if (npy && written.ok()) written = npy->Append(row);
+      },
+      &continuation);
+  TRY(std::move(written));
+  if (npy) TRY(npy->Commit());
+  fmt::print("{}\n", Json{{"ids", continuation}}.dump());
+  return {};
+}
+
+}  // namespace
+
+void AddLogits(CLI::App* root, Commands* commands) {
+  auto o = std::make_shared<Options>();
+  o->shared.kv = "fp32";
+  CLI::App* app =
+      root->add_subcommand("logits", "Decoder logits, log-mel or encoder states as .npy, to compare engines");
+  app->add_option("MODEL", o->model, "A directory, or owner/name in the Hugging Face cache")->required();
+  AddShared(app, &o->shared);
+  app->add_option("--audio,-a", o->audio, "Audio file; its first window is heard");
+  app->add_option("--ids", o->ids, "Decoder token ids, with commas")->delimiter(',');
+  app->add_option("--greedy", o->greedy, "Continue by argmax for so many ids; printed as {\"ids\": [...]}");
+  app->add_flag("--ignore-eos", o->ignore_eos, "Do not stop at the end of text");
+  app->add_option("--stage", o->stage, "mel [n_mels, frames] or encoder [positions, d_model] instead of logits")
+      ->check(CLI::IsMember({"mel", "encoder"}));
+  app->add_option("-o,--output", o->out, "FILE.npy: float32 [positions, vocabulary]");
+  app->footer(
+      "Example:\n  sotto logits models/demo-asr --audio talk.wav --ids 1,2,3 --greedy 20 -o logits.npy\n"
+      "Weights are as stored and the cache is fp32 unless told otherwise.");
+  commands->push_back({app, [o] {
+                         const Status done = Logits(*o);
+                         return done.ok() ? 0 : Report(done.error(), o->shared.json);
+                       }});
+}
+
+}  // namespace sotto::cli

@@ -1,0 +1,138 @@
+#include "cli/options.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+
+#include "plan/machine.h"
+
+namespace sotto::cli {
+
+void AddShared(CLI::App* app, SharedOptions* o) {
+  app->add_option("--memory", o->memory,
+                  "Budget: 512MiB, 2GiB, 6GB, 80% (of what is free), or bytes. Default: what is free now")
+      ->envname("SOTTO_MEMORY");
+  app->add_option("--weights", o->weights, "fp32, fp16, bf16, int8, or auto: the most precise that fits")
+      ->envname("SOTTO_WEIGHTS")
+      ->capture_default_str();
+  app->add_option("--kv", o->kv, "Cache of keys and values: fp32, fp16, bf16 or auto")
+      ->envname("SOTTO_KV")
+      ->capture_default_str();
+  app->add_option("--context", o->context, "Decoder positions; default: the model's maximum")->envname("SOTTO_CONTEXT");
+  app->add_option("--batch", o->batch, "Sequences decoded side by side; default: as many as are useful and fit")
+      ->envname("SOTTO_BATCH");
+  app->add_option("--beam", o->beam, "Beams (only 1 in this version)")->capture_default_str();
+  app->add_option("--tp", o->tp, "Tensor-parallel ranks (only 1 in this version)")->capture_default_str();
+  app->add_option("--threads,-t", o->threads, "Threads; default: the CPUs that this process may use")
+      ->envname("SOTTO_THREADS");
+  app->add_option("--device", o->device, "cpu")->envname("SOTTO_DEVICE")->capture_default_str();
+  app->add_flag("--json", o->json, "One JSON document on standard output");
+}
+
+Result<PlanRequest> ToRequest(const SharedOptions& o) {
+  PlanRequest r;
+  if (!o.memory.empty()) r.budget = TRY(ParseSize(o.memory, AvailableMemory()));
+  if (o.device != "cpu")
+    return Failed(fmt::format("--device {}: this build has no such device; use --device cpu", o.device.substr(0, 40)));
+  if (o.beam != 1) return Usage(fmt::format("--beam {}: this version decodes greedily; leave it at 1", o.beam));
+  if (o.tp != 1) return Usage(fmt::format("--tp {}: this version runs on one rank; leave it at 1", o.tp));
+  if (o.threads < 0 || o.threads > 256) return Usage(fmt::format("--threads {} is not from 1 to 256", o.threads));
+  r.weights = o.weights;
+  r.kv = o.kv;
+  r.context = o.context;
+  r.batch = o.batch;
+  r.threads = o.threads;
+  return r;
+}
+
+Json ErrorJson(const Error& error) {
+  Json e = {{"code", CodeName(error.code)}, {"message", error.message}};
+  if (error.required_bytes != 0) {
+    e["required_bytes"] = error.required_bytes;
+    e["budget_bytes"] = error.budget_bytes;
+    e["smallest_budget_bytes"] = error.smallest_budget_bytes;
+  }
+  return e;
+}
+
+int Report(const Error& error, bool json) {
+  if (json)
+    fmt::print("{}\n", Json{{"error", ErrorJson(error)}}.dump(-1, ' ', false, Json::error_handler_t::replace));
+  else
+    fmt::print(stderr, "sotto: {}\n", error.message);
+  return error.code == Code::kInterrupted && StopSignal() != 0 ? 128 + StopSignal() : static_cast<int>(error.code);
+}
+
+namespace {
+std::atomic<bool> g_stop{false};
+volatile std::sig_atomic_t g_signal = 0;
+
+void OnSignal(int signal) {
+  if (g_stop.load()) _exit(128 + signal);  // asked twice: leave at once
+  g_signal = signal;
+  g_stop.store(true);
+}
+
+double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+}  // namespace
+
+const std::atomic<bool>& StopFlag() {
+  static const bool installed = [] {
+    struct sigaction action {};
+    action.sa_handler = OnSignal;  // no SA_RESTART: a read from a pipe ends, too
+    sigaction(SIGINT, &action, nullptr);
+    sigaction(SIGTERM, &action, nullptr);
+    signal(SIGPIPE, SIG_IGN);
+    return true;
+  }();
+  (void)installed;
+  return g_stop;
+}
+
+int StopSignal() { return g_signal; }
+
+Bar::Bar(bool enabled) : enabled_(enabled && isatty(STDERR_FILENO) != 0) {}
+
+Bar::~Bar() { Clear(); }
+
+void Bar::Show(const std::string& label, double done, double total) {
+  if (!enabled_) return;
+  const double now = Now();
+  if (label != label_) {
+    label_ = label;
+    started_ = now;
+    first_done_ = done;
+  } else if (now - last_ < 0.1 && done < total) {
+    return;
+  }
+  last_ = now;
+  std::string line = label.size() > 40 ? "..." + label.substr(label.size() - 37) : label;
+  if (total > 0) {
+    constexpr int kWidth = 24;
+    const double share = std::min(done / total, 1.0);
+    const int full = static_cast<int>(share * kWidth);
+    line += " [" + std::string(static_cast<size_t>(full), '#') + std::string(static_cast<size_t>(kWidth - full), '.') +
+            "] " + fmt::format("{:3.0f} %", share * 100);
+    const double rate = (done - first_done_) / std::max(now - started_, 1e-3);
+    if (rate > 0 && now - started_ > 0.5) {
+      const auto left = static_cast<int64_t>((total - done) / rate);
+      line += fmt::format(", {}:{:02}:{:02} left", left / 3600, left / 60 % 60, left % 60);
+    }
+  } else {
+    line += fmt::format(" {:.0f} s", done);
+  }
+  fmt::print(stderr, "\r\033[K{}", line);
+  std::fflush(stderr);
+  shown_ = true;
+}
+
+void Bar::Clear() {
+  if (shown_) fmt::print(stderr, "\r\033[K");
+  shown_ = false;
+}
+
+}  // namespace sotto::cli

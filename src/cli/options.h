@@ -1,0 +1,60 @@
+// The option table that plan, transcribe and logits (later fit, run, serve) share, and how commands end.
+#pragma once
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "engine/planning.h"
+
+namespace sotto::cli {
+
+struct SharedOptions {
+  std::string memory, weights = "auto", kv = "auto", device = "cpu";
+  int64_t context = 0, batch = 0, beam = 1, tp = 1;
+  int threads = 0;
+  bool json = false;
+};
+
+// Adds them to a command, each with its SOTTO_ variable.
+void AddShared(CLI::App* app, SharedOptions* options);
+
+// kUsage for what cannot be read or has no effect here.
+Result<PlanRequest> ToRequest(const SharedOptions& options);
+
+// Prints an error as the contract says (one sentence on stderr; with `json` the error document on stdout) and returns its exit code.
+int Report(const Error& error, bool json);
+Json ErrorJson(const Error& error);
+
+// Registration of commands: each file adds its own, main runs the one that was asked for.
+struct Command {
+  CLI::App* app;
+  std::function<int()> run;
+};
+using Commands = std::vector<Command>;
+void AddPlan(CLI::App* root, Commands* commands);
+void AddTranscribe(CLI::App* root, Commands* commands);
+void AddLogits(CLI::App* root, Commands* commands);
+void AddTokenize(CLI::App* root, Commands* commands);
+void AddPull(CLI::App* root, Commands* commands);
+
+// Set by SIGINT and SIGTERM; what signal it was.
+const std::atomic<bool>& StopFlag();
+int StopSignal();
+
+// A bar on a terminal's stderr, nothing elsewhere: label, share, time left.
+class Bar {
+ public:
+  explicit Bar(bool enabled);
+  ~Bar();
+  void Show(const std::string& label, double done, double total);
+  void Clear();
+
+ private:
+  bool enabled_, shown_ = false;
+  std::string label_;
+  double started_ = 0, last_ = 0, first_done_ = 0;
+};
+
+}  // namespace sotto::cli

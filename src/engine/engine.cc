@@ -1,0 +1,104 @@
+#include "engine/engine.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <array>
+
+#include "plan/machine.h"
+
+namespace sotto {
+
+Result<std::unique_ptr<Engine>> Engine::Open(Planned planned, const std::function<bool(uint64_t, uint64_t)>& progress) {
+  if (!planned.fits) return Refusal(planned);
+  if (!planned.files)
+    return BadModel(planned.dir.name + " has a published config but no weights here; fetch them with: sotto pull " +
+                    planned.dir.name);
+  std::unique_ptr<Engine> e(new Engine());
+  e->planned_ = std::move(planned);
+  TRY(e->Fill(progress));
+  return e;
+}
+
+Status Engine::Fill(const std::function<bool(uint64_t, uint64_t)>& progress) {
+  const EngineSlots& slots = layout().slots;
+  arena_ = TRY(Arena::Map(layout().plan.arena));
+  threads_ = std::make_unique<Threads>(planned_.threads);
+  if (planned_.tokenizer_bytes != 0 && !planned_.dir.path.empty()) {
+    tokenizer_ = TRY(Tokenizer::Open(planned_.dir.path, run(kLoad)[slots.tokenizer].first(planned_.tokenizer_bytes)));
+    Json generation;
+    const std::string path = planned_.dir.path + "/generation_config.json";
+    if (FileExists(path)) generation = TRY(ReadJson(path, Code::kBadModel));
+    tokens_ = TRY(ReadWhisperTokens(planned_.config, generation, *tokenizer_));
+  }
+  mel_.emplace(TRY(LogMel::Create(planned_.mel, run(kLoad)[slots.mel_tables])));
+  TRY(LoadWeights(*planned_.files, *layout().anatomy, run(kLoad), run(kLoad)[slots.staging], *threads_, progress));
+  ops_ = MakeCpuBackend(planned_.isa, threads_.get(), ScratchOf(*layout().anatomy, *layout().model, planned_.threads),
+                        run(kRunning)[slots.scratch]);
+  return {};
+}
+
+View Engine::ComputeMel(std::span<const float> samples) {
+  const View mel = model().Mel(run(kEncode));
+  mel_->Compute(samples, mel, run(kEncode)[layout().slots.mel_scratch], threads_.get());
+  return mel;
+}
+
+View Engine::Hear(std::span<const float> samples, int32_t sequence) {
+  ComputeMel(samples);
+  return model().Encode(*ops_, run(kEncode), sequence);
+}
+
+namespace {
+
+constexpr uint64_t kPage = 4096;
+
+// Which pages of the arena are resident (mincore), one entry a page.
+std::vector<unsigned char> ResidentPages(const Arena& arena) {
+  std::vector<unsigned char> pages((arena.size().n + kPage - 1) / kPage);
+  if (::mincore(arena.base(), arena.size().n, pages.data()) != 0) std::fill(pages.begin(), pages.end(), 1);
+  return pages;
+}
+
+uint64_t ResidentBytes(const std::vector<unsigned char>& pages, uint64_t offset, uint64_t bytes) {
+  uint64_t resident = 0;
+  for (uint64_t at = offset, end = offset + bytes; at < end;) {
+    const uint64_t next = std::min(end, (at / kPage + 1) * kPage);
+    if ((pages[at / kPage] & 1U) != 0) resident += next - at;
+    at = next;
+  }
+  return resident;
+}
+
+}  // namespace
+
+Ledger MakeLedger(const Engine& engine) {
+  const MemoryPlan& plan = engine.layout().plan;
+  const Anatomy& anatomy = *engine.layout().anatomy;
+  Ledger ledger;
+  ledger.planned = plan.total;
+  ledger.peak = PeakResident();
+  ledger.error = static_cast<double>(ledger.planned.n) / static_cast<double>(std::max<uint64_t>(ledger.peak.n, 1)) - 1;
+  const std::vector<unsigned char> pages = ResidentPages(engine.arena());
+  const std::pair<const char*, std::vector<Role>> groups[] = {{"weights", {Role::kWeight}},
+                                                              {"kv_cache", {Role::kKv}},
+                                                              {"activations", {Role::kActivation, Role::kStaging}},
+                                                              {"audio", {Role::kAudio}},
+                                                              {"tables", {Role::kTable}}};
+  for (const auto& [name, roles] : groups) {
+    LedgerRow row{name, {}, {}};  // what is live in the peak phase, so that rows add up to the whole
+    for (uint32_t id = 0; id < plan.at.size(); ++id) {
+      const Slot& slot = anatomy.at(id);
+      if ((slot.live & (1 << plan.peak_phase)) == 0 || std::find(roles.begin(), roles.end(), slot.role) == roles.end())
+        continue;
+      row.planned += Bytes{plan.at[id].bytes};
+      row.actual += Bytes{ResidentBytes(pages, plan.at[id].offset, plan.at[id].bytes)};
+    }
+    ledger.rows.push_back(row);
+  }
+  const uint64_t arena = ResidentBytes(pages, 0, engine.arena().size().n);
+  ledger.rows.push_back({"process", plan.runtime, Bytes{ledger.peak.n > arena ? ledger.peak.n - arena : 0}});
+  return ledger;
+}
+
+}  // namespace sotto

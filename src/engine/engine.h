@@ -1,0 +1,58 @@
+// Engine: a plan, taken and filled. One arena, one model, its tokenizer and front end; what runs on it allocates nothing more.
+#pragma once
+#include <functional>
+#include <memory>
+
+#include "engine/planning.h"
+#include "text/tokenizer.h"
+#include "text/whisper_rules.h"
+
+namespace sotto {
+
+class Engine {
+ public:
+  // Maps the arena and fills it. kOverBudget when the plan does not fit (before anything is read) or the system does not give what
+  // it promised; kBadModel for files. `progress(done, total)` bytes; false interrupts.
+  static Result<std::unique_ptr<Engine>> Open(Planned planned, const std::function<bool(uint64_t, uint64_t)>& progress);
+
+  const Planned& planned() const { return planned_; }
+  const Layout& layout() const { return planned_.layout; }
+  Model& model() { return *planned_.layout.model; }
+  Backend& ops() { return *ops_; }
+  Threads& threads() { return *threads_; }
+  const Tokenizer& tokenizer() const { return *tokenizer_; }
+  const WhisperTokens& tokens() const { return tokens_; }
+  LogMel& mel() { return *mel_; }
+  const Arena& arena() const { return arena_; }
+  Run run(Phases phase) const { return {*planned_.layout.anatomy, planned_.layout.plan, arena_, phase}; }
+
+  // Log-mel of one window's samples into the model's input, and the encoder over it: states [positions, d_model].
+  View Hear(std::span<const float> samples, int32_t sequence);
+  View ComputeMel(std::span<const float> samples);
+
+ private:
+  Engine() = default;
+  Status Fill(const std::function<bool(uint64_t, uint64_t)>& progress);
+
+  Planned planned_;
+  Arena arena_;
+  std::unique_ptr<Threads> threads_;
+  std::unique_ptr<Backend> ops_;
+  std::optional<Tokenizer> tokenizer_;
+  WhisperTokens tokens_;
+  std::optional<LogMel> mel_;
+};
+
+// Planned against actual, measured in this process: one row a category, and the whole.
+struct LedgerRow {
+  std::string name;
+  Bytes planned, actual;
+};
+struct Ledger {
+  std::vector<LedgerRow> rows;
+  Bytes planned, peak;  // of the process: the plan's total, VmHWM
+  double error = 0;     // planned / peak - 1, signed
+};
+Ledger MakeLedger(const Engine& engine);
+
+}  // namespace sotto

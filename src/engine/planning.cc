@@ -1,0 +1,210 @@
+#include "engine/planning.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "audio/stream.h"
+#include "audio/window.h"
+#include "models/config.h"
+#include "plan/machine.h"
+#include "text/tokenizer.h"
+#include "weights/recipe.h"
+
+namespace sotto {
+namespace {
+
+constexpr int64_t kMostSequences = 64;
+
+Result<DType> ParseWeights(const std::string& name) {
+  for (const DType t : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8})
+    if (NameOf(t) == name) return t;
+  return Usage(fmt::format("--weights {} is not a precision that sotto has; choose fp32, fp16, bf16, int8 or auto",
+                           name.substr(0, 40)));
+}
+
+// The config's own word for its files' precision, when there are no files to look into.
+DType PublishedType(const Json& config) {
+  for (const char* key : {"dtype", "torch_dtype"})
+    if (const auto it = config.find(key); it != config.end() && it->is_string()) {
+      if (*it == "float16") return DType::kF16;
+      if (*it == "bfloat16") return DType::kBF16;
+    }
+  return DType::kF32;
+}
+
+// From the most precise down. Nothing above what is stored: it would take memory and add nothing.
+Result<std::vector<Choice>> Ladder(const PlanRequest& request, DType stored) {
+  std::vector<DType> weights;
+  if (request.weights == "auto") {
+    weights.push_back(stored);
+    if (stored == DType::kF32) weights.push_back(DType::kF16);
+    weights.push_back(DType::kI8);
+  } else {
+    weights.push_back(TRY(ParseWeights(request.weights)));
+  }
+  std::vector<Choice> ladder;
+  for (const DType w : weights) {
+    if (request.kv != "auto") {
+      const KvPolicy* kv = FindKvPolicy(request.kv);
+      if (kv == nullptr)
+        return Usage(fmt::format("--kv {} is not a cache that sotto has; choose fp32, fp16, bf16 or auto",
+                                 request.kv.substr(0, 40)));
+      ladder.push_back({w, kv, 1});
+      continue;
+    }
+    if (w == DType::kF32) ladder.push_back({w, FindKvPolicy("fp32"), 1});
+    ladder.push_back({w, FindKvPolicy("fp16"), 1});
+  }
+  return ladder;
+}
+
+struct Inputs {
+  const Json& config;
+  uint64_t tokenizer_bytes;
+  const MelParams& mel;
+  Isa isa;
+  int threads;
+  int64_t context;
+};
+
+Result<Layout> LayOut(const Inputs& in, const Choice& choice) {
+  Layout l;
+  l.choice = choice;
+  l.anatomy = std::make_unique<Anatomy>();
+  const Workload workload{in.context, choice.batch, choice.kv, in.threads};
+  l.model = TRY(BuildModel(in.config, workload, *l.anatomy));
+  const Scope engine{l.anatomy.get(), "engine."};
+  l.slots.staging = Table(engine.During(kLoad), "staging", StagingBytes(*l.anatomy, in.threads), Role::kStaging);
+  l.slots.scratch = Table(engine.During(kRunning), "scratch",
+                          CpuScratchBytes(ScratchOf(*l.anatomy, *l.model, in.threads)).n, Role::kActivation);
+  l.slots.tokenizer = Table(engine, "tokenizer", in.tokenizer_bytes);
+  l.slots.mel_tables = Table(engine, "mel_tables", LogMel::TableBytes(in.mel).n, Role::kAudio);
+  l.slots.mel_scratch =
+      Table(engine.During(kEncode), "mel_scratch", LogMel::ScratchBytes(in.mel, in.threads).n, Role::kAudio);
+  for (int64_t i = 0; i < choice.batch; ++i) {
+    const std::string number = std::to_string(i);
+    l.slots.stream.emplace_back(engine.During(kRunning), "stream." + number, AudioStream::BufferBytes(), Role::kAudio);
+    l.slots.window.emplace_back(engine.During(kRunning), "window." + number,
+                                SlidingWindow::MemorySamples(in.mel.n_samples) * sizeof(float), Role::kAudio);
+  }
+  const Bytes runtime = RuntimeBound(in.threads, static_cast<int>(choice.batch));
+  l.plan = Plan(*l.anatomy, MakeRecipe(*l.anatomy, choice.weights, in.isa), runtime);
+  return l;
+}
+
+// What the front end is told by preprocessor_config.json; the published defaults (WhisperFeatureExtractor) where there is none.
+Result<MelParams> ReadMel(const ModelDir& dir, const Json& config) {
+  MelParams mel;
+  mel.n_mels = TRY(ConfigInt(config, "num_mel_bins", 1, 1024, 80));
+  const int64_t positions = TRY(ConfigInt(config, "max_source_positions", 1, 1 << 16, 1500));
+  mel.n_samples = positions * 2 * mel.hop;
+  const std::string path = dir.path.empty() ? "" : dir.path + "/preprocessor_config.json";
+  TRY(LogMel::Check(mel));
+  if (path.empty() || !FileExists(path)) return mel;
+  const Json j = TRY(ReadJson(path, Code::kBadModel));
+  const std::pair<const char*, int64_t> fixed[] = {{"n_fft", mel.n_fft},
+                                                   {"hop_length", mel.hop},
+                                                   {"sampling_rate", kSampleRate},
+                                                   {"feature_size", mel.n_mels},
+                                                   {"n_samples", mel.n_samples}};
+  for (const auto& [key, value] : fixed) {
+    const int64_t given = TRY(ConfigInt(j, key, 1, INT64_MAX, value));
+    if (given != value)
+      return BadModel(fmt::format(
+          "preprocessor_config.json: '{}' is {}, but the model's config.json and architecture need {}; take both "
+          "files from the same page",
+          key, given, value));
+  }
+  return mel;
+}
+
+}  // namespace
+
+ScratchNeed ScratchOf(const Anatomy& anatomy, const Model& model, int threads) {
+  ScratchNeed need{threads, 1, static_cast<int>(model.info().head_dim)};
+  for (const Slot& s : anatomy.slots())
+    if (s.form == Form::kMatrix) need.in = std::max(need.in, s.shape[1] * s.shape[2]);
+  return need;
+}
+
+Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
+  Planned p;
+  p.dir = dir;
+  if (!dir.gguf_path.empty())
+    return BadModel(dir.gguf_path + ": GGUF files are not supported in this version; use a Hugging Face directory");
+  p.config = TRY(ReadConfig(dir));
+  if (!p.config.is_object()) return BadModel("config.json is not an object; take it from the model's own page");
+  p.isa = TRY(DetectIsa());
+  p.threads = request.threads > 0 ? request.threads : Threads::Available();
+  if (request.batch < 0 || request.batch > kMostSequences)
+    return Usage(fmt::format("--batch {} is not from 1 to {}", request.batch, kMostSequences));
+  p.mel = TRY(ReadMel(dir, p.config));
+  {  // headers against the config, before anything depends on either
+    Anatomy anatomy;
+    const Workload least{0, 1, FindKvPolicy("fp32"), 1};
+    const std::unique_ptr<Model> model = TRY(BuildModel(p.config, least, anatomy));
+    p.stored = PublishedType(p.config);
+    if (dir.has_weights) {
+      p.files = TRY(ModelFiles::Open(dir.path));
+      p.stored = TRY(CheckHeaders(*p.files, anatomy)).dtype;
+    }
+    if (request.context < 0 || request.context > model->info().context)
+      return Usage(fmt::format("--context {} is more than the {} positions that this model was trained for",
+                               request.context, model->info().context));
+    if (request.tokenizer) {
+      const bool has =
+          !dir.path.empty() && (FileExists(dir.path + "/tokenizer.json") || FileExists(dir.path + "/vocab.json"));
+      p.tokenizer_bytes = has ? TRY(Tokenizer::Measure(dir.path)).bytes()
+                              : Tokenizer::BytesBound(static_cast<uint64_t>(model->info().vocab_size));
+    }
+  }
+  const Inputs in{p.config, p.tokenizer_bytes, p.mel, p.isa, p.threads, request.context};
+  const Bytes available = AvailableMemory();
+  p.budget = request.budget.value_or(available);
+  const int64_t least_batch = std::max<int64_t>(request.batch, 1);
+
+  std::vector<Choice> ladder = TRY(Ladder(request, p.stored));
+  p.smallest = Bytes{UINT64_MAX};
+  for (Choice& choice : ladder) {
+    choice.batch = least_batch;
+    Layout l = TRY(LayOut(in, choice));
+    const bool smaller = l.plan.total < p.smallest;
+    p.smallest = std::min(p.smallest, l.plan.total);
+    if (!p.fits && l.plan.total <= p.budget) {
+      p.fits = true;
+      p.layout = std::move(l);
+    } else if (!p.fits) {
+      p.rejected.push_back(choice);
+      if (smaller) p.layout = std::move(l);
+    }
+  }
+  // The batch grows within the precision already chosen.
+  for (int64_t batch = least_batch + 1;
+       p.fits && request.batch == 0 && batch <= std::min(request.useful_batch, kMostSequences); ++batch) {
+    Choice more = p.layout.choice;
+    more.batch = batch;
+    Layout l = TRY(LayOut(in, more));
+    if (l.plan.total > p.budget) break;
+    p.layout = std::move(l);
+  }
+  return p;
+}
+
+Error Refusal(const Planned& planned) {
+  CHECK(!planned.fits);
+  Error e{Code::kOverBudget, ""};
+  e.required_bytes = planned.layout.plan.total.n;
+  e.budget_bytes = planned.budget.n;
+  e.smallest_budget_bytes = planned.smallest.n;
+  e.message = fmt::format(
+      "{} does not fit in {} bytes ({}): {} bytes are missing; the smallest budget that works is {} bytes ({}), with "
+      "{} weights and "
+      "{} cache: pass --memory {}",
+      planned.dir.name, planned.budget.n, Human(planned.budget), planned.smallest.n - planned.budget.n,
+      planned.smallest.n, Human(planned.smallest), NameOf(planned.layout.choice.weights),
+      planned.layout.choice.kv->name, planned.smallest.n);
+  return e;
+}
+
+}  // namespace sotto

@@ -1,0 +1,79 @@
+// From a model and a budget to a plan: the ladder of weight precisions, cache precisions and batch sizes is tried from the best
+// down, and the first that fits is taken. No weight is read here.
+#pragma once
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "audio/log_mel.h"
+#include "codec/isa.h"
+#include "models/model.h"
+#include "plan/memory_plan.h"
+#include "weights/loader.h"
+#include "weights/model_dir.h"
+
+namespace sotto {
+
+// What a person may fix; everything else is chosen.
+struct PlanRequest {
+  std::optional<Bytes> budget;   // nothing: what is free now
+  std::string weights = "auto";  // fp32, fp16, bf16, int8, auto
+  std::string kv = "auto";       // fp32, fp16, bf16, auto
+  int64_t batch = 0;             // 0: as many as are useful and fit
+  int64_t useful_batch = 1;      // how many sequences there is work for
+  int64_t context = 0;           // 0: the model's maximum
+  int threads = 0;               // 0: all CPUs of this process
+  bool tokenizer = true;         // whether text is wanted (logits and stages work without)
+};
+
+// The engine's own slots, in the same anatomy as the model's.
+struct EngineSlots {
+  Table staging;  // loading
+  Table scratch;  // kernels
+  Table tokenizer;
+  Table mel_tables, mel_scratch;
+  std::vector<Table> stream, window;  // by sequence
+};
+
+struct Choice {
+  DType weights = DType::kF32;
+  const KvPolicy* kv = nullptr;
+  int64_t batch = 1;
+};
+
+// One candidate, laid out. The model refers to the anatomy.
+struct Layout {
+  Choice choice;
+  std::unique_ptr<Anatomy> anatomy;
+  std::unique_ptr<Model> model;
+  EngineSlots slots;
+  MemoryPlan plan;
+};
+
+struct Planned {
+  ModelDir dir;
+  Json config;
+  DType stored = DType::kF32;       // the files' own precision; config's word for it when there are no files
+  std::optional<ModelFiles> files;  // opened and checked, when there are weights
+  uint64_t tokenizer_bytes = 0;
+  MelParams mel;
+  Isa isa = Isa::kPortable;
+  int threads = 1;
+  Layout layout;  // the best that fits; the smallest when nothing does
+  Bytes budget;
+  Bytes smallest;  // the least budget that works for this request
+  bool fits = false;
+  std::vector<Choice> rejected;  // better ones that did not fit
+};
+
+// kBadModel, kUsage; not fitting is not an error here (Planned::fits), see Refusal().
+Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request);
+
+// What the kernels must be given for this model.
+ScratchNeed ScratchOf(const Anatomy& anatomy, const Model& model, int threads);
+
+// The sentence and the numbers of a refusal. REQUIRES: !planned.fits.
+Error Refusal(const Planned& planned);
+
+}  // namespace sotto

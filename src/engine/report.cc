@@ -1,0 +1,209 @@
+#include "engine/report.h"
+
+#include <fmt/format.h>
+
+namespace sotto {
+namespace {
+
+// Bytes of all slots that `match`, whatever phase they live in.
+template <class Match>
+uint64_t BytesOf(const Planned& p, Match match) {
+  const Layout& l = p.layout;
+  uint64_t sum = 0;
+  for (uint32_t id = 0; id < l.plan.at.size(); ++id)
+    if (match(l.anatomy->at(id))) sum += l.plan.at[id].bytes;
+  return sum;
+}
+
+uint64_t WeightBytes(const Planned& p, Component c) {
+  return BytesOf(p, [c](const Slot& s) { return s.role == Role::kWeight && s.component == c; });
+}
+
+uint64_t KvBytes(const Planned& p, bool cross) {
+  return BytesOf(p, [cross](const Slot& s) {
+    return s.role == Role::kKv && (s.component == Component::kCrossAttention) == cross;
+  });
+}
+
+double Gb(uint64_t bytes) { return static_cast<double>(bytes) / 1e9; }
+
+struct Sums {
+  uint64_t weights, kv, activations, audio, tables, runtime, total;
+};
+
+// What is live in the peak phase: these add up to the total.
+Sums PeakSums(const Planned& p) {
+  const MemoryPlan& plan = p.layout.plan;
+  const Anatomy& a = *p.layout.anatomy;
+  const uint64_t gap =
+      plan.arena.n - plan.live[static_cast<size_t>(plan.peak_phase)].n;  // addresses that nothing fills
+  return {plan.Of(a, Role::kWeight).n,
+          plan.Of(a, Role::kKv).n,
+          plan.Of(a, Role::kActivation).n + plan.Of(a, Role::kStaging).n + gap,
+          plan.Of(a, Role::kAudio).n,
+          plan.Of(a, Role::kTable).n,
+          plan.runtime.n,
+          plan.total.n};
+}
+
+uint64_t EncoderKvFormula(const Planned& p) {
+  return static_cast<uint64_t>(p.layout.model->info().encoder_kv_formula_elements) * SizeOf(p.layout.choice.kv->dtype) *
+         static_cast<uint64_t>(p.layout.choice.batch);
+}
+
+double WindowSeconds(const Planned& p) { return static_cast<double>(p.mel.n_samples) / kSampleRate; }
+
+Json PhasesJson(const Planned& p) {
+  Json phases = Json::array();
+  const Layout& l = p.layout;
+  for (int phase = 0; phase < kPhaseCount; ++phase) {
+    Json slots = Json::array();
+    for (uint32_t id = 0; id < l.plan.at.size(); ++id) {
+      const Slot& s = l.anatomy->at(id);
+      if ((s.live & (1 << phase)) != 0 && l.plan.at[id].bytes != 0)
+        slots.push_back({{"name", s.name}, {"bytes", l.plan.at[id].bytes}, {"role", NameOf(s.role)}});
+    }
+    phases.push_back(
+        {{"name", PhaseName(phase)}, {"live_bytes", l.plan.live[static_cast<size_t>(phase)].n}, {"slots", slots}});
+  }
+  return phases;
+}
+
+}  // namespace
+
+Json PlanJson(const Planned& p) {
+  const Layout& l = p.layout;
+  const ModelInfo& info = l.model->info();
+  const Sums sums = PeakSums(p);
+  Json parameters = {{"total", l.anatomy->Parameters()}};
+  for (int c = 0; c < kComponents; ++c)
+    if (static_cast<Component>(c) != Component::kEngine)
+      parameters[std::string(NameOf(static_cast<Component>(c)))] = l.anatomy->Parameters(static_cast<Component>(c));
+  const uint64_t encoder = WeightBytes(p, Component::kEncoder);
+  const uint64_t decoder = WeightBytes(p, Component::kDecoder) + WeightBytes(p, Component::kCrossAttention) +
+                           WeightBytes(p, Component::kEmbedding) + WeightBytes(p, Component::kLmHead);
+  const uint64_t projector = WeightBytes(p, Component::kProjector);
+  const uint64_t self_kv = KvBytes(p, false), cross_kv = KvBytes(p, true), formula = EncoderKvFormula(p);
+  Json j = {{"schema", "sotto.plan/1"},
+            {"model", p.dir.name},
+            {"model_type", info.type},
+            {"parameters", parameters},
+            {"memory",
+             {{"weights_bytes", sums.weights},
+              {"kv_cache_bytes", sums.kv},
+              {"activation_bytes", sums.activations},
+              {"audio_bytes", sums.audio},
+              {"table_bytes", sums.tables},
+              {"runtime_bytes", sums.runtime},
+              {"total_bytes", sums.total}}},
+            {"breakdown",
+             {{"encoder_weight_bytes", encoder},
+              {"decoder_weight_bytes", decoder},
+              {"projector_weight_bytes", projector},
+              {"decoder_kv_cache_bytes", self_kv},
+              {"cross_attention_kv_cache_bytes", cross_kv},
+              {"encoder_kv_cache_bytes", 0},
+              {"encoder_kv_formula_bytes", formula},
+              {"kv_bytes_per_token", info.kv_bytes_per_token},
+              {"cross_attention_weight_bytes", WeightBytes(p, Component::kCrossAttention)},
+              {"embedding_weight_bytes", WeightBytes(p, Component::kEmbedding)}}},
+            {"audio",
+             {{"seconds", WindowSeconds(p)}, {"audio_tokens", info.audio_positions}, {"bytes_per_second_of_audio", 0}}},
+            {"workload",
+             {{"weights", NameOf(l.choice.weights)},
+              {"weights_stored", NameOf(p.stored)},
+              {"kv", l.choice.kv->name},
+              {"context", info.context},
+              {"batch", l.choice.batch},
+              {"beam", 1},
+              {"audio_seconds", WindowSeconds(p)},
+              {"tp", 1},
+              {"device", "cpu"},
+              {"threads", p.threads},
+              {"isa", NameOf(p.isa)}}},
+            {"report",
+             {{"weight_memory_gb", Gb(sums.weights)},
+              {"kv_cache_gb", Gb(self_kv + cross_kv)},
+              {"activation_memory_gb", Gb(sums.activations)},
+              {"state_memory_gb", 0.0},
+              {"image_memory_gb", 0.0},
+              {"extra_work_gb", Gb(sums.tables + sums.runtime)},
+              {"total_memory_gb", Gb(sums.total)},
+              {"encoder_weight_memory_gb", Gb(encoder)},
+              {"decoder_weight_memory_gb", Gb(decoder)},
+              {"encoder_kv_cache_gb", 0.0},
+              {"encoder_kv_formula_gb", Gb(formula)},
+              {"decoder_kv_cache_gb", Gb(self_kv)},
+              {"cross_attention_kv_cache_gb", Gb(cross_kv)},
+              {"audio_memory_gb", Gb(sums.audio)},
+              {"projector_memory_gb", Gb(projector)}}},
+            {"budget", {{"bytes", p.budget.n}, {"fits", p.fits}, {"smallest_budget_bytes", p.smallest.n}}},
+            {"fits", p.fits},
+            {"phases", PhasesJson(p)},
+            {"exact", l.plan.exact}};
+  return j;
+}
+
+std::string PlanTable(const Planned& p) {
+  const Layout& l = p.layout;
+  const ModelInfo& info = l.model->info();
+  const Sums sums = PeakSums(p);
+  std::string out = fmt::format("{}: {}, {} parameters\n", p.dir.name, info.type, l.anatomy->Parameters());
+  out += fmt::format("weights {}{}, cache {}, batch {}, context {}, windows of {:g} s, {} threads, {}\n\n",
+                     NameOf(l.choice.weights),
+                     l.choice.weights == p.stored ? " (as stored)" : fmt::format(" (stored as {})", NameOf(p.stored)),
+                     l.choice.kv->name, l.choice.batch, info.context, WindowSeconds(p), p.threads, NameOf(p.isa));
+  const auto row = [&](std::string_view name, uint64_t bytes, std::string_view note = "") {
+    out += fmt::format("{:<28}{:>16} {:>12}{}{}\n", name, bytes, Human({bytes}), note.empty() ? "" : "  ", note);
+  };
+  out += fmt::format("{:<28}{:>16}\n", "component", "bytes");
+  row("weights", sums.weights);
+  row("  encoder", WeightBytes(p, Component::kEncoder));
+  row("  decoder", WeightBytes(p, Component::kDecoder));
+  row("  cross-attention", WeightBytes(p, Component::kCrossAttention));
+  row("  embedding and head", WeightBytes(p, Component::kEmbedding));
+  row("KV cache", sums.kv);
+  const std::string_view phase = PhaseName(l.plan.peak_phase);
+  row("  self-attention", KvBytes(p, false),
+      phase == "generate" ? "" : "shares addresses with the encoder's activations");
+  row("  cross-attention", KvBytes(p, true), "does not grow");
+  row("activations", sums.activations);
+  row("audio", sums.audio, "the same for any length");
+  row("tables", sums.tables, "tokenizer");
+  row("process", sums.runtime, "binary, libraries, stacks: measured bound");
+  row("total", sums.total, fmt::format("peak phase: {}", phase));
+  out += fmt::format("\nphases: load {}, encode {}, generate {}\n", Human(l.plan.live[0]), Human(l.plan.live[1]),
+                     Human(l.plan.live[2]));
+  if (p.fits)
+    out += fmt::format("budget {} bytes ({}): fits, {} left; smallest budget that works: {} bytes ({})\n", p.budget.n,
+                       Human(p.budget), Human({p.budget.n - sums.total}), p.smallest.n, Human(p.smallest));
+  return out;
+}
+
+Json LedgerJson(const Ledger& ledger) {
+  Json components = Json::object();
+  for (const LedgerRow& r : ledger.rows)
+    components[r.name] = {
+        {"planned_bytes", r.planned.n},
+        {"actual_bytes", r.actual.n},
+        {"error", r.actual.n == 0 ? Json(nullptr)
+                                  : Json(static_cast<double>(r.planned.n) / static_cast<double>(r.actual.n) - 1)}};
+  return {{"planned_bytes", ledger.planned.n},
+          {"peak_bytes", ledger.peak.n},
+          {"error", ledger.error},
+          {"components", components}};
+}
+
+std::string LedgerTable(const Ledger& ledger) {
+  std::string out = fmt::format("{:<14}{:>16}{:>16}{:>10}\n", "component", "planned", "actual", "error");
+  const auto row = [&](std::string_view name, uint64_t planned, uint64_t actual) {
+    const double error = actual == 0 ? 0 : static_cast<double>(planned) / static_cast<double>(actual) - 1;
+    out += fmt::format("{:<14}{:>16}{:>16}{:>+9.2f}%\n", name, planned, actual, error * 100);
+  };
+  for (const LedgerRow& r : ledger.rows) row(r.name, r.planned.n, r.actual.n);
+  row("total", ledger.planned.n, ledger.peak.n);
+  return out + fmt::format("peak {} of {} planned: {}\n", Human(ledger.peak), Human(ledger.planned),
+                           ledger.peak <= ledger.planned ? "kept" : "EXCEEDED");
+}
+
+}  // namespace sotto

@@ -1,0 +1,96 @@
+// Dense caches: one element type for all positions, head by head, [sequences * heads, capacity, head_dim], so that a head's keys
+// are one contiguous read.
+#include "codec/half.h"
+#include "kv/store.h"
+
+namespace sotto {
+namespace {
+
+void Convert(const float* from, int64_t n, DType to, std::byte* out) {
+  switch (to) {
+    case DType::kF32: std::copy(from, from + n, reinterpret_cast<float*>(out)); break;
+    case DType::kF16: FloatToHalf(from, n, reinterpret_cast<uint16_t*>(out)); break;
+    case DType::kBF16: FloatToBf16(from, n, reinterpret_cast<uint16_t*>(out)); break;
+    default: CHECK(false);
+  }
+}
+
+class DenseKv final : public KvStore {
+ public:
+  DenseKv(const Scope& at, std::span<const KvShape> layers, int64_t sequences, DType dtype) : dtype_(dtype) {
+    int layer = 0;
+    for (const KvShape& s : layers) {
+      const Scope here = at.Layer(layer++);
+      const std::string number = std::to_string(layer - 1);
+      layers_.push_back({s, Cache(here, number + ".k", sequences * s.heads, s.capacity, s.head_dim, dtype),
+                         Cache(here, number + ".v", sequences * s.heads, s.capacity, s.head_dim, dtype)});
+    }
+  }
+
+  void Store(const Run& run, int layer, BatchRows rows, View k, View v) override {
+    const Layer& l = layers_[static_cast<size_t>(layer)];
+    CHECK(k.rows == rows.count() && v.rows == rows.count() && k.cols == l.shape.heads * l.shape.head_dim);
+    const View keys = run[l.k], values = run[l.v];
+    for (int64_t r = 0; r < rows.count(); ++r) {
+      const auto i = static_cast<size_t>(r);
+      CHECK(rows.pos[i] >= 0 && rows.pos[i] < l.shape.capacity);
+      for (int64_t h = 0; h < l.shape.heads; ++h) {
+        const int64_t row = (rows.seq[i] * l.shape.heads + h) * l.shape.capacity + rows.pos[i];
+        Convert(k.F32(r) + h * l.shape.head_dim, l.shape.head_dim, dtype_, keys.Rows(row, 1).data);
+        Convert(v.F32(r) + h * l.shape.head_dim, l.shape.head_dim, dtype_, values.Rows(row, 1).data);
+      }
+    }
+  }
+
+  void Attend(Backend& ops, const Run& run, int layer, BatchRows rows, View q, const AttnSpec& spec, View out,
+              View* mass) const override {
+    const Layer& l = layers_[static_cast<size_t>(layer)];
+    CHECK(spec.heads == l.shape.heads && spec.head_dim == l.shape.head_dim);
+    const View keys = run[l.k], values = run[l.v];
+    const int64_t per_sequence = l.shape.heads * l.shape.capacity;
+    for (int64_t first = 0; first < rows.count(); first += kMaxRows) {
+      CacheView views[kMaxRows];
+      const int64_t count = std::min<int64_t>(kMaxRows, rows.count() - first);
+      for (int64_t r = 0; r < count; ++r) {
+        const auto i = static_cast<size_t>(first + r);
+        const int64_t length = spec.keys != 0 ? spec.keys : rows.pos[i] + 1;
+        CHECK(length <= l.shape.capacity);
+        views[r] = {keys.Rows(rows.seq[i] * per_sequence, per_sequence).data,
+                    values.Rows(rows.seq[i] * per_sequence, per_sequence).data, dtype_,
+                    l.shape.capacity * l.shape.head_dim, length};
+      }
+      View part;
+      if (mass != nullptr) part = mass->Rows(first * spec.heads, count * spec.heads);
+      ops.AttendCache(q.Rows(first, count), {views, static_cast<size_t>(count)}, spec.heads, spec.head_dim, spec.scale,
+                      out.Rows(first, count), mass != nullptr ? &part : nullptr);
+    }
+  }
+
+ private:
+  static constexpr int64_t kMaxRows = 64;
+  struct Layer {
+    KvShape shape;
+    Cache k, v;
+  };
+  DType dtype_;
+  std::vector<Layer> layers_;
+};
+
+template <DType dtype>
+std::unique_ptr<KvStore> Declare(const Scope& at, std::span<const KvShape> layers, int64_t sequences) {
+  return std::make_unique<DenseKv>(at, layers, sequences, dtype);
+}
+
+constexpr KvPolicy kPolicies[] = {{"fp32", DType::kF32, Declare<DType::kF32>},
+                                  {"fp16", DType::kF16, Declare<DType::kF16>},
+                                  {"bf16", DType::kBF16, Declare<DType::kBF16>}};
+
+}  // namespace
+
+const KvPolicy* FindKvPolicy(std::string_view name) {
+  for (const KvPolicy& p : kPolicies)
+    if (p.name == name) return &p;
+  return nullptr;
+}
+
+}  // namespace sotto

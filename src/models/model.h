@@ -1,0 +1,55 @@
+// Model: an architecture's forward pass over slots that it has registered. One file an architecture, self-registered.
+#pragma once
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/json_fwd.h"
+#include "kv/workload.h"
+#include "ops/backend.h"
+#include "plan/arena.h"
+
+namespace sotto {
+
+// What callers must know of a model, with the config's published names.
+struct ModelInfo {
+  std::string type;                                   // encoder-decoder, audio-llm, decoder
+  int64_t d_model = 0, head_dim = 0, vocab_size = 0;  // head_dim: the largest of its attentions
+  int64_t context = 0;                                // decoder positions that this instance can hold
+  int64_t n_mels = 0, n_frames = 0;                   // of one audio window; 0 without an encoder
+  int64_t audio_positions = 0;                        // encoder states of one window
+  int64_t kv_bytes_per_token = 0;                     // growth of the decoder's cache, all layers, one sequence
+  int64_t encoder_kv_formula_elements = 0;            // keys and values of all encoder layers: transient, never a cache
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+  const ModelInfo& info() const { return info_; }
+
+  // Where the next window's log-mel goes: [n_frames, n_mels] fp32, in kEncode.
+  virtual View Mel(const Run& run) const = 0;
+  // Reads Mel(), writes the encoder's states [audio_positions, d_model] and the cross-attention cache of `sequence`.
+  virtual View Encode(Backend& ops, const Run& run, int32_t sequence) = 0;
+  // One decoder pass over rows.count() <= max_rows() tokens, each of a sequence and a position.
+  virtual void Step(Backend& ops, const Run& run, BatchRows rows, std::span<const int32_t> ids) = 0;
+  // Logits [count, vocab_size] of rows [first, first + count) of the last Step; count <= the workload's sequences.
+  virtual View Logits(Backend& ops, const Run& run, int64_t first, int64_t count) = 0;
+  virtual int64_t max_rows() const = 0;
+
+ protected:
+  ModelInfo info_;
+};
+
+struct Architecture {
+  std::string_view model_type;  // config.json's
+  Result<std::unique_ptr<Model>> (*build)(const Json& config, const Workload& workload, Anatomy& anatomy);
+  const Architecture* next = nullptr;  // the registry is a list through static objects: no allocation before main
+};
+
+void RegisterArchitecture(Architecture* architecture);
+
+// kBadModel when config.json's model_type is not one that sotto knows; the message lists those that it does.
+Result<std::unique_ptr<Model>> BuildModel(const Json& config, const Workload& workload, Anatomy& anatomy);
+
+}  // namespace sotto

@@ -1,0 +1,95 @@
+// Backend: the operations that models are written in, on views. Coarse calls, outputs last, nothing is allocated inside
+// one. Views are fp32 unless an operation says otherwise; extents are CHECKed. A backend is used by one thread at a
+// time (it spreads work over its own threads). Results do not depend on the number of threads, and a row's result not
+// on the rows beside it.
+//
+//   Threads threads(2);
+//   std::unique_ptr<Backend> ops = MakeCpuBackend(TRY(DetectIsa()), &threads, scratch);   // scratch: ScratchBytes() in
+//   the arena ops->LayerNorm(x, gain, bias, 1e-5f, h); ops->Linear(h, w.fc1, b.fc1, mid, Into::kGelu); ops->Linear(mid,
+//   w.fc2, b.fc2, x, Into::kAdd);
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "base/bytes.h"
+#include "base/threads.h"
+#include "codec/isa.h"
+#include "plan/view.h"
+
+namespace sotto {
+
+enum class Into {
+  kStore,  // out = y
+  kAdd,    // out += y, a residual connection
+  kGelu,   // out = y / 2 * (1 + erf(y / sqrt(2))), absolute error at most 1e-6
+};
+
+enum class Precision {
+  kExact,  // fp32 arithmetic
+  kFast,   // where an instruction set gains by it, fixed-point products; used when the weights are int8
+};
+
+// The keys and values of one sequence in one layer: head h, position j starts at element h * head_stride + j *
+// head_dim.
+struct CacheView {
+  const std::byte* keys = nullptr;
+  const std::byte* values = nullptr;
+  DType dtype = DType::kF32;  // kF32, kF16 or kBF16
+  int64_t head_stride = 0;    // elements
+  int64_t length = 0;         // keys that the row sees, at least 1
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // out[r] = (x[r] - mean) / sqrt(variance + eps) * gain + bias. gain, bias: [1, cols]. `out` may be x.
+  virtual void LayerNorm(View x, View gain, View bias, float eps, View out) = 0;
+
+  // out[r, n] = sum_k x[r, k] w[n, k] + bias[n]. x: [rows, w.in], rows may overlap (stride < cols: a convolution);
+  // bias: [1, w.out] or empty; out: [rows, w.out], not overlapping x. kI8 weights: each row of x is quantized to int8
+  // with scale absmax / 127 and the products are summed exactly; w.in <= 131,072.
+  virtual void Linear(View x, const WeightView& w, View bias, View out, Into into = Into::kStore) = 0;
+
+  // Every query attends to every key: out[:, head] = softmax(scale q k^T) v. q, out: [queries, heads * head_dim], k, v:
+  // [keys, …]; views of columns are fine, `out` may be q. At least 1 key.
+  virtual void Attend(View q, View k, View v, int heads, int head_dim, float scale, View out,
+                      Precision precision = Precision::kExact) = 0;
+
+  // Row r of q attends to cache[r]: out[r]. q, out: [rows, heads * head_dim]. weights, if given: [rows * heads, >=
+  // longest] gets the softmax weights of row r, head h in row r * heads + h; columns from the row's length on are left
+  // alone.
+  virtual void AttendCache(View q, std::span<const CacheView> cache, int heads, int head_dim, float scale, View out,
+                           const View* weights = nullptr) = 0;
+
+  // out[i] = table row ids[i], plus positions row pos[i]. `positions` may be empty, then so is `pos`.
+  virtual void Embed(std::span<const int32_t> ids, std::span<const int32_t> pos, const WeightView& table,
+                     View positions, View out) = 0;
+
+  // out = a + b, all of the same extents; `out` may be a or b.
+  virtual void Add(View a, View b, View out) = 0;
+
+  // out = x in the type of out: kF32, kF16 or kBF16 each (round to nearest even). Not overlapping.
+  virtual void Convert(View x, View out) = 0;
+};
+
+// The oracle: plain loops, sums in double. Ignores Precision; does quantize activations for kI8 weights, as Linear
+// says.
+std::unique_ptr<Backend> MakeRefBackend();
+
+// The largest extents that a CPU backend will meet; they size its scratch.
+struct ScratchNeed {
+  int threads = 1;
+  int64_t in = 0;     // widest w.in of a kI8 Linear
+  int head_dim = 64;  // largest of Attend and AttendCache
+};
+Bytes CpuScratchBytes(const ScratchNeed& need);
+
+// `threads` and `scratch` (CpuScratchBytes(need), 64-byte aligned) outlive the backend. REQUIRES: Supports(isa),
+// need.threads == threads->count(). Weights must be packed in FormatFor(dtype, isa); kPortable reads every format.
+std::unique_ptr<Backend> MakeCpuBackend(Isa isa, Threads* threads, const ScratchNeed& need,
+                                        std::span<std::byte> scratch);
+
+}  // namespace sotto

@@ -1,0 +1,37 @@
+// The kernels in portable C++ (on x86-64 that is SSE2, on aarch64 NEON), and the definition of the integer ones.
+#include "ops/cpu/row_inl.h"
+#include "ops/cpu/tile_inl.h"
+
+namespace sotto::cpu {
+namespace {
+
+template <int G>
+void I8TileOf(const int8_t* a, int64_t lda, int m, const int8_t* b, int64_t k, int32_t* acc) {
+  for (int r = 0; r < m; ++r, a += lda, acc += kPanel) {
+    int32_t sum[kPanel] = {};
+    const int8_t* w = b;
+    for (int64_t i = 0; i < k; i += G)
+      for (int c = 0; c < kPanel; ++c, w += G)
+        for (int g = 0; g < G; ++g) sum[c] += int32_t{a[i + g]} * w[g];
+    std::memcpy(acc, sum, sizeof sum);
+  }
+}
+
+void I8Tile(const std::byte* a, int64_t lda, int m, const std::byte* panel, int group, int64_t k, int32_t* acc) {
+  const auto* x = reinterpret_cast<const int8_t*>(a);
+  const auto* w = reinterpret_cast<const int8_t*>(panel);
+  group == 2 ? I8TileOf<2>(x, lda, m, w, k, acc) : I8TileOf<4>(x, lda, m, w, k, acc);
+}
+
+constexpr auto kWidenI8 = nullptr;
+constexpr auto kI16Tile = nullptr;
+constexpr const Attend16* kAttend16 = nullptr;
+
+}  // namespace
+
+#define SOTTO_QUANTIZE QuantizeTo<int8_t, 0>
+#define SOTTO_ACTIVATION_BYTES 1
+#define SOTTO_TABLE kPortable
+#include "ops/cpu/table_inl.h"
+
+}  // namespace sotto::cpu

@@ -1,0 +1,148 @@
+// The oracle of every backend: what the operations mean, as plain loops over doubles. Nothing here is fast.
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+#include <vector>
+
+#include "codec/half.h"
+#include "codec/panel.h"
+#include "ops/backend.h"
+
+namespace sotto {
+namespace {
+
+double Read(DType type, const std::byte* data, int64_t i) {
+  if (type == DType::kF16) return HalfToFloat(reinterpret_cast<const uint16_t*>(data)[i]);
+  if (type == DType::kBF16) return Bf16ToFloat(reinterpret_cast<const uint16_t*>(data)[i]);
+  CHECK(type == DType::kF32);
+  return reinterpret_cast<const float*>(data)[i];
+}
+
+// x as int8 codes times its scale. The codes come from fp32 arithmetic: they are part of what Linear means for kI8.
+void QuantizeRow(const float* x, int64_t n, double* out) {
+  float absmax = 0;
+  for (int64_t i = 0; i < n; ++i) absmax = std::fabs(x[i]) > absmax ? std::fabs(x[i]) : absmax;
+  absmax = std::min(absmax, FLT_MAX);
+  const bool zero = absmax < 1e-30f;
+  const float inverse = zero ? 0 : 127 / absmax;
+  for (int64_t i = 0; i < n; ++i) {
+    const float v = x[i] * inverse;
+    const float code = std::isnan(v) ? 127 : std::clamp(std::nearbyint(v), -127.0f, 127.0f);
+    out[i] = zero ? 0 : static_cast<double>(code) * (absmax / 127);
+  }
+}
+
+class RefBackend final : public Backend {
+ public:
+  void LayerNorm(View x, View gain, View bias, float eps, View out) override {
+    CHECK(x.rows == out.rows && x.cols == out.cols && gain.cols == x.cols && bias.cols == x.cols);
+    for (int64_t r = 0; r < x.rows; ++r) {
+      double mean = 0, variance = 0;
+      for (int64_t c = 0; c < x.cols; ++c) mean += x.F32(r)[c];
+      mean /= static_cast<double>(x.cols);
+      for (int64_t c = 0; c < x.cols; ++c) variance += (x.F32(r)[c] - mean) * (x.F32(r)[c] - mean);
+      variance /= static_cast<double>(x.cols);
+      for (int64_t c = 0; c < x.cols; ++c)
+        out.F32(r)[c] =
+            static_cast<float>((x.F32(r)[c] - mean) / std::sqrt(variance + eps) * gain.F32()[c] + bias.F32()[c]);
+    }
+  }
+
+  void Linear(View x, const WeightView& w, View bias, View out, Into into) override {
+    CHECK(x.cols == w.in && out.cols == w.out && x.rows == out.rows && (bias.data == nullptr || bias.cols == w.out));
+    std::vector<float> row(static_cast<size_t>(w.in));
+    std::vector<double> inputs(static_cast<size_t>(x.rows * w.in));
+    for (int64_t r = 0; r < x.rows; ++r) {
+      double* to = inputs.data() + r * w.in;
+      std::copy(x.F32(r), x.F32(r) + w.in, to);
+      if (w.dtype == DType::kI8) QuantizeRow(x.F32(r), w.in, to);
+    }
+    for (int64_t n = 0; n < w.out; ++n) {
+      UnpackRow(w, n, row.data());
+      for (int64_t r = 0; r < x.rows; ++r) {
+        double y = bias.data != nullptr ? bias.F32()[n] : 0;
+        for (int64_t k = 0; k < w.in; ++k) y += inputs[static_cast<size_t>(r * w.in + k)] * row[static_cast<size_t>(k)];
+        float& to = out.F32(r)[n];
+        if (into == Into::kGelu) y = y / 2 * std::erfc(-y / std::sqrt(2.0));
+        to = static_cast<float>(into == Into::kAdd ? to + y : y);
+      }
+    }
+  }
+
+  void Attend(View q, View k, View v, int heads, int head_dim, float scale, View out, Precision) override {
+    std::vector<float> result(static_cast<size_t>(q.cols));  // `out` may be q
+    for (int64_t r = 0; r < q.rows; ++r) {
+      for (int h = 0; h < heads; ++h) {
+        const int64_t c = int64_t{h} * head_dim;
+        One(q.F32(r) + c, k.Cols(c, head_dim), v.Cols(c, head_dim), scale, result.data() + c, nullptr);
+      }
+      std::copy(result.begin(), result.end(), out.F32(r));
+    }
+  }
+
+  void AttendCache(View q, std::span<const CacheView> cache, int heads, int head_dim, float scale, View out,
+                   const View* weights) override {
+    for (int64_t r = 0; r < q.rows; ++r)
+      for (int h = 0; h < heads; ++h) {
+        const CacheView& c = cache[static_cast<size_t>(r)];
+        const uint64_t at = static_cast<uint64_t>(h * c.head_stride) * SizeOf(c.dtype);
+        const View k{const_cast<std::byte*>(c.keys) + at, c.dtype, c.length, head_dim, head_dim};
+        const View v{const_cast<std::byte*>(c.values) + at, c.dtype, c.length, head_dim, head_dim};
+        One(q.F32(r) + h * head_dim, k, v, scale, out.F32(r) + h * head_dim,
+            weights != nullptr ? weights->F32(r * heads + h) : nullptr);
+      }
+  }
+
+  void Embed(std::span<const int32_t> ids, std::span<const int32_t> pos, const WeightView& table, View positions,
+             View out) override {
+    for (size_t i = 0; i < ids.size(); ++i) {
+      float* to = out.F32(static_cast<int64_t>(i));
+      UnpackRow(table, ids[i], to);
+      for (int64_t c = 0; c < table.in && !pos.empty(); ++c) to[c] += positions.F32(pos[i])[c];
+    }
+  }
+
+  void Add(View a, View b, View out) override {
+    for (int64_t r = 0; r < out.rows; ++r)
+      for (int64_t c = 0; c < out.cols; ++c) out.F32(r)[c] = a.F32(r)[c] + b.F32(r)[c];
+  }
+
+  void Convert(View x, View out) override {
+    for (int64_t r = 0; r < x.rows; ++r)
+      for (int64_t c = 0; c < x.cols; ++c) {
+        const auto v = static_cast<float>(Read(x.dtype, x.Rows(r, 1).data, c));
+        std::byte* to = out.Rows(r, 1).data;
+        if (out.dtype == DType::kF32)
+          reinterpret_cast<float*>(to)[c] = v;
+        else
+          reinterpret_cast<uint16_t*>(to)[c] = out.dtype == DType::kF16 ? FloatToHalf(v) : FloatToBf16(v);
+      }
+  }
+
+ private:
+  // One query, one head.
+  static void One(const float* q, View k, View v, float scale, float* out, float* weights) {
+    std::vector<double> p(static_cast<size_t>(k.rows)), mixed(static_cast<size_t>(k.cols));
+    double peak = -INFINITY, sum = 0;
+    for (int64_t j = 0; j < k.rows; ++j) {
+      double dot = 0;
+      for (int64_t d = 0; d < k.cols; ++d) dot += q[d] * Read(k.dtype, k.Rows(j, 1).data, d);
+      p[static_cast<size_t>(j)] = dot * scale;
+      peak = std::max(peak, dot * scale);
+    }
+    for (double& e : p) sum += e = std::exp(e - peak);
+    for (int64_t j = 0; j < k.rows; ++j) {
+      const double weight = p[static_cast<size_t>(j)] / sum;
+      if (weights != nullptr) weights[j] = static_cast<float>(weight);
+      for (int64_t d = 0; d < k.cols; ++d)
+        mixed[static_cast<size_t>(d)] += weight * Read(v.dtype, v.Rows(j, 1).data, d);
+    }
+    std::copy(mixed.begin(), mixed.end(), out);
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> MakeRefBackend() { return std::make_unique<RefBackend>(); }
+
+}  // namespace sotto
