@@ -1,21 +1,23 @@
 #!/usr/bin/env python3
 """A small Hugging Face Hub on the loopback, for tests of `sotto pull`. Standard library only.
 
-    python3 tests/mock_hub.py ROOT [--token T] [--gated] [--fault NAME]… [--large BYTES]
+    python3 tests/mock_hub.py ROOT [--token T] [--gated] [--fault NAME]… [--large BYTES] [--tls CERT KEY]
 
-ROOT holds repositories: ROOT/owner/name/<files>. Prints the two ports "HUB CDN" on one line, serves until it is killed, and
-appends to ROOT/log.jsonl one object a request: {"server": "hub"|"cdn", "method", "path", "auth", "range", "status"}.
-Files of at least --large bytes are "LFS": resolve/ answers 302 to the CDN's port with X-Linked-Etag (sha256); smaller ones
-are served by the Hub with git's blob sha1 as ETag, after a relative redirect, as huggingface.co does it.
+ROOT holds repositories: ROOT/owner/name/<files>. Prints the two ports "HUB CDN" on one line, serves until stdin closes,
+and appends to ROOT/log.jsonl one object a request: {"server": "hub"|"cdn", "method", "path", "auth", "range", "status"}.
+Files of at least --large bytes are "LFS": resolve/ answers 302 to the CDN's port with X-Linked-Etag (sha256); smaller
+ones are served by the Hub with git's blob sha1 as ETag, after a relative redirect, as huggingface.co does it.
 
-Faults: cut (the CDN hangs up halfway, once a file), cut-always, corrupt (a byte is changed), stall (the first answer never
-comes), busy (503 twice), whole (Range is ignored), evil-names ("../x" in the listing), huge (X-Linked-Size of 10^17),
-long (more bytes than announced), odd-etag (no hash), loop (redirects without end), moved (the API answers 307).
+Faults: cut (the CDN hangs up halfway, once a file), cut-always, corrupt (a byte is changed), stall (the first answer
+never comes), busy (503 twice), whole (Range is ignored), evil-names ("../x" in the listing), huge (X-Linked-Size of
+10^17), long (more bytes than announced), odd-etag (no hash), loop (redirects without end), moved (the API answers 307),
+downgrade (with --tls, the CDN's address is http).
 """
 import argparse
 import hashlib
 import json
 import os
+import ssl
 import sys
 import threading
 import time
@@ -99,7 +101,7 @@ class Handler(BaseHTTPRequestHandler):
         if not os.path.isdir(base):
             return self.reply(404, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
         if revision not in ("main", COMMIT, "refs/pr/1"):
-            return self.reply(404, {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id: " + revision})
+            return self.reply(404, {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"})
         names = sorted(os.path.relpath(os.path.join(d, f), base) for d, _, fs in os.walk(base) for f in fs)
         if "evil-names" in self.server.faults:
             names.append("../../../../evil.json")
@@ -117,8 +119,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply(307, {**headers, "Location": f"/cache/{repo}/{name}"})
         size = 10 ** 17 if "huge" in self.server.faults else len(data)
         etag = "not-a-hash-1" if "odd-etag" in self.server.faults else hashlib.sha256(data).hexdigest()
+        cdn = f"{self.server.scheme}://127.0.0.1:{self.server.cdn_port}"
         headers.update({"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(size),
-                        "Location": f"http://127.0.0.1:{self.server.cdn_port}/{repo}/{name}?Signature=a%2Bb&x=1"})
+                        "Location": f"{cdn}/{repo}/{name}?Signature=a%2Bb&x=1"})
         return self.reply(302, headers)
 
     def content(self, path, sha256_etag):
@@ -153,6 +156,11 @@ def serve(name, args, cdn_port=0):
     server.daemon_threads = True
     server.name, server.root, server.token, server.gated = name, args.root, args.token, args.gated
     server.faults, server.large, server.cdn_port, server.seen = set(args.fault), args.large, cdn_port, {}
+    server.scheme = "https" if args.tls and "downgrade" not in args.fault else "http"
+    if args.tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*args.tls)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server.server_address[1]
 
@@ -163,6 +171,7 @@ def main():
     parser.add_argument("--token", default="")
     parser.add_argument("--gated", action="store_true")
     parser.add_argument("--fault", action="append", default=[])
+    parser.add_argument("--tls", nargs=2, metavar=("CERT", "KEY"))
     parser.add_argument("--large", type=int, default=1000)
     args = parser.parse_args()
     cdn = serve("cdn", args)
