@@ -66,12 +66,12 @@ function(sotto_binary)
   endif()
 endfunction()
 
-# sotto-pull: the one program that links OpenSSL (src/cli/pull.h says why).
+# sotto-pull: the one program that links libcurl and OpenSSL (src/cli/pull.h says why).
 function(sotto_pull)
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/cli/pull/*.cc)
   list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
   add_executable(sotto-pull ${sources})
-  target_link_libraries(sotto-pull PRIVATE sotto_base sotto_plan sotto_codec sotto_weights OpenSSL::SSL OpenSSL::Crypto)
+  target_link_libraries(sotto-pull PRIVATE sotto_base sotto_plan sotto_codec sotto_weights CURL::libcurl OpenSSL::Crypto)
 endfunction()
 
 function(sotto_tests)

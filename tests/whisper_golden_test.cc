@@ -148,9 +148,12 @@ TEST_P(WhisperGolden, GenerateAsTransformersDoes) {
     const DecodeLane lane = Generate(want, key == std::string("generate_timestamps"));
     EXPECT_EQ(lane.tokens, want["ids"].get<std::vector<int32_t>>()) << key;
     EXPECT_EQ(lane.ended, want["ended"].get<bool>()) << key;
-    if (want.contains("no_speech_prob")) EXPECT_NEAR(lane.no_speech, want["no_speech_prob"].get<double>(), 1e-5) << key;
-    if (want.contains("avg_logprob") && lane.ended)
+    if (want.contains("no_speech_prob")) {
+      EXPECT_NEAR(lane.no_speech, want["no_speech_prob"].get<double>(), 1e-5) << key;
+    }
+    if (want.contains("avg_logprob") && lane.ended) {
       EXPECT_NEAR(lane.AverageLogprob(), want["avg_logprob"].get<double>(), 1e-4) << key;
+    }
   }
 }
 

@@ -32,7 +32,7 @@ Result<File> File::Open(const std::string& path, Code code) {
   File f;
   f.path_ = path;
   f.code_ = code;
-  f.fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  f.fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // opening a FIFO would wait for its writer
   if (f.fd_ < 0)
     return Error{code, fmt::format("cannot open {}: {}; check the path and its permissions", path, Reason())};
   struct stat st {};

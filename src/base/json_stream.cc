@@ -1,10 +1,13 @@
 #include "base/json_stream.h"
 
 #include <fmt/format.h>
+#include <rapidjson/error/en.h>
+#include <rapidjson/reader.h>
 
 #include <algorithm>
 #include <array>
-#include <nlohmann/json.hpp>
+#include <cstdlib>
+#include <cstring>
 #include <optional>
 #include <string>
 
@@ -13,38 +16,43 @@ namespace {
 
 constexpr size_t kBufferBytes = 16 * kKiB;
 
-// The bytes of the range, one at a time. It follows strings and numbers just closely enough to end the input when one
-// passes the limit: the parser would otherwise collect it whole before anybody sees it.
+// The parser's own stack holds the string that it is at. It may not fail, so it says when it grew too large, and the
+// source then ends the input.
+class Stack {
+ public:
+  static const bool kNeedFree = true;
+  explicit Stack(uint64_t most = 0) : most_(most) {}  // RapidJSON makes one of its own only where none is given
+  void* Malloc(size_t size) { return Realloc(nullptr, 0, size); }
+  void* Realloc(void* old, size_t, size_t size) {
+    if (size > most_) too_large_ = true;
+    void* block = std::realloc(old, std::max<size_t>(size, 1));
+    if (block == nullptr) std::abort();  // some KiB; nothing could be told either
+    return block;
+  }
+  static void Free(void* block) { std::free(block); }
+  bool too_large() const { return too_large_; }
+
+ private:
+  uint64_t most_;
+  bool too_large_ = false;
+};
+
+// The bytes of the range through a buffer, as RapidJSON reads them: '\0' is the end.
 class Source {
  public:
-  Source(const File& file, uint64_t begin, uint64_t end, Code code, const SaxLimits& limits)
-      : file_(file), at_(begin), end_(end), code_(code), max_token_(limits.token) {}
-
-  // The next byte, or -1 at the end and after an error.
-  int Next() {
-    if (next_ == filled_ && !Fill()) return -1;
-    const auto c = static_cast<unsigned char>(buffer_[next_++]);
-    if (in_string_) {
-      if (escaped_)
-        escaped_ = false;
-      else if (c == '\\')
-        escaped_ = true;
-      else if (c == '"')
-        in_string_ = false;
-      ++token_;
-    } else if (c == '"') {
-      in_string_ = true;
-      token_ = 0;
-    } else {
-      const bool ends = c <= ' ' || c == ',' || c == ':' || c == '[' || c == ']' || c == '{' || c == '}';
-      token_ = ends ? 0 : token_ + 1;
-    }
-    // A raw NUL would end the document for the parser, and what follows would be accepted unread.
-    if (c == 0) return Stop("contains a NUL byte; it is not JSON");
-    if (token_ > max_token_)
-      return Stop(fmt::format("contains a string or number of more than {} bytes; no such file needs one", max_token_));
-    return c;
+  using Ch = char;
+  Source(const File& file, uint64_t begin, uint64_t end, Code code, const Stack& stack, uint64_t max_token)
+      : file_(file), at_(begin), end_(end), code_(code), stack_(stack), max_token_(max_token) {
+    if (end - begin >= 3 && Fill() && std::memcmp(buffer_.data(), "\xEF\xBB\xBF", 3) == 0) next_ = 3;
   }
+
+  char Peek() { return next_ < filled_ || Fill() ? buffer_[next_] : '\0'; }
+  char Take() { return next_ < filled_ || Fill() ? buffer_[next_++] : '\0'; }
+  size_t Tell() const { return static_cast<size_t>(position()); }
+  char* PutBegin() { return nullptr; }  // for parsing in place, which this is not
+  void Put(char) {}
+  void Flush() {}
+  size_t PutEnd(char*) { return 0; }
 
   uint64_t position() const { return at_ - (filled_ - next_); }  // of the byte after the last one given
   std::optional<Error>& error() { return error_; }
@@ -53,6 +61,8 @@ class Source {
   bool Fill() {
     const size_t want = static_cast<size_t>(std::min<uint64_t>(kBufferBytes, end_ - at_));
     if (want == 0 || error_) return false;
+    if (stack_.too_large())
+      return Stop(fmt::format("contains a string of more than {} bytes; no such file needs one", max_token_));
     Status read = file_.ReadAt(at_, std::as_writable_bytes(std::span(buffer_.data(), want)));
     if (!read.ok()) {
       error_ = std::move(read).error();
@@ -61,75 +71,54 @@ class Source {
     at_ += want;
     next_ = 0;
     filled_ = want;
+    // It would end the document for the parser, and what follows would be accepted unread.
+    if (const void* nul = std::memchr(buffer_.data(), 0, want)) {
+      next_ = static_cast<size_t>(static_cast<const char*>(nul) - buffer_.data());
+      return Stop("contains a NUL byte; it is not JSON");
+    }
     return true;
   }
 
-  int Stop(std::string_view what) {
+  bool Stop(std::string_view what) {
     error_ = Error{code_, fmt::format("{}, at byte {}, {}", file_.path(), position(), what)};
     end_ = at_;
     next_ = filled_;
-    return -1;
+    return false;
   }
 
   const File& file_;
   uint64_t at_;   // file offset of the end of the buffer
   uint64_t end_;  // file offset where the range ends
   Code code_;
+  const Stack& stack_;
   uint64_t max_token_;
-  uint64_t token_ = 0;  // bytes of the string or number so far
-  bool in_string_ = false, escaped_ = false;
   size_t next_ = 0, filled_ = 0;
   std::optional<Error> error_;
   std::array<char, kBufferBytes> buffer_;
 };
 
-// nlohmann copies its iterators: this one is a reference to the source, and a byte is read when it is looked at.
-class Bytewise {
- public:
-  using iterator_category = std::input_iterator_tag;
-  using value_type = char;
-  using difference_type = std::ptrdiff_t;
-  using pointer = const char*;
-  using reference = char;
-
-  explicit Bytewise(Source* source) : source_(source) {}
-  char operator*() const { return static_cast<char>(byte_); }
-  Bytewise& operator++() { return looked_ = false, *this; }
-  friend bool operator==(Bytewise& a, Bytewise&) { return a.AtEnd(); }  // only ever compared with the end
-  friend bool operator!=(Bytewise& a, Bytewise&) { return !a.AtEnd(); }
-
- private:
-  bool AtEnd() {
-    if (!looked_) byte_ = source_->Next();
-    looked_ = true;
-    return byte_ < 0;
-  }
-  Source* source_;
-  int byte_ = -1;
-  bool looked_ = false;
-};
-
-// nlohmann's interface on one side, SaxHandler on the other; the first error is kept.
+// RapidJSON's handler on one side, SaxHandler on the other; the first error is kept.
 class Events {
  public:
-  Events(SaxHandler& handler, Code code, const std::string& path, int max_depth)
-      : handler_(handler), code_(code), path_(path), max_depth_(max_depth) {}
+  Events(SaxHandler& handler, Code code, const std::string& path, const SaxLimits& limits)
+      : handler_(handler), code_(code), path_(path), limits_(limits) {}
 
-  bool null() { return Keep(handler_.Null()); }
-  bool boolean(bool value) { return Keep(handler_.Bool(value)); }
-  bool number_integer(int64_t value) {
+  bool Null() { return Keep(handler_.Null()); }
+  bool Bool(bool value) { return Keep(handler_.Bool(value)); }
+  bool Int(int value) { return Int64(value); }
+  bool Uint(unsigned value) { return Uint64(value); }
+  bool Int64(int64_t value) {
     return Keep(value < 0 ? handler_.Negative(value) : handler_.Unsigned(static_cast<uint64_t>(value)));
   }
-  bool number_unsigned(uint64_t value) { return Keep(handler_.Unsigned(value)); }
-  bool number_float(double value, const std::string&) { return Keep(handler_.Float(value)); }
-  bool string(std::string& value) { return Keep(handler_.String(value)); }
-  bool binary(std::vector<uint8_t>&) { return false; }  // not part of JSON
-  bool key(std::string& name) { return Keep(handler_.Key(name)); }
-  bool start_object(size_t) { return Deeper() && Keep(handler_.StartObject()); }
-  bool end_object() { return --depth_, Keep(handler_.EndObject()); }
-  bool start_array(size_t) { return Deeper() && Keep(handler_.StartArray()); }
-  bool end_array() { return --depth_, Keep(handler_.EndArray()); }
-  bool parse_error(size_t, const std::string&, const nlohmann::detail::exception&) { return false; }
+  bool Uint64(uint64_t value) { return Keep(handler_.Unsigned(value)); }
+  bool Double(double value) { return Keep(handler_.Float(value)); }
+  bool RawNumber(const char*, rapidjson::SizeType, bool) { return false; }  // not asked for
+  bool String(const char* text, rapidjson::SizeType n, bool) { return Fits(n) && Keep(handler_.String({text, n})); }
+  bool Key(const char* text, rapidjson::SizeType n, bool) { return Fits(n) && Keep(handler_.Key({text, n})); }
+  bool StartObject() { return Deeper() && Keep(handler_.StartObject()); }
+  bool EndObject(rapidjson::SizeType) { return --depth_, Keep(handler_.EndObject()); }
+  bool StartArray() { return Deeper() && Keep(handler_.StartArray()); }
+  bool EndArray(rapidjson::SizeType) { return --depth_, Keep(handler_.EndArray()); }
 
   std::optional<Error>& error() { return error_; }
 
@@ -139,15 +128,22 @@ class Events {
     return !error_;
   }
   bool Deeper() {
-    if (++depth_ <= max_depth_) return true;
-    error_ = Error{code_, fmt::format("{} nests deeper than {} levels; no such file does", path_, max_depth_)};
+    if (++depth_ <= limits_.depth) return true;
+    error_ = Error{code_, fmt::format("{} nests deeper than {} levels; no such file does", path_, limits_.depth)};
+    return false;
+  }
+  bool Fits(uint64_t n) {
+    if (n <= limits_.token) return true;
+    error_ =
+        Error{code_, fmt::format("{} contains a string of {} bytes, more than the {} allowed; no such file needs one",
+                                 path_, n, limits_.token)};
     return false;
   }
 
   SaxHandler& handler_;
   Code code_;
   const std::string& path_;
-  int max_depth_;
+  const SaxLimits& limits_;
   int depth_ = 0;
   std::optional<Error> error_;
 };
@@ -165,14 +161,17 @@ Status SaxParse(const File& file, uint64_t begin, uint64_t end, SaxHandler& hand
     return Error{code,
                  fmt::format("the JSON in {} has {} bytes, more than the {} allowed; it is not what it claims to be",
                              file.path(), end - begin, limits.bytes)};
-  Source source(file, begin, end, code, limits);
-  Events events(handler, code, file.path(), limits.depth);
-  const bool ok = nlohmann::json::sax_parse(Bytewise(&source), Bytewise(nullptr), &events);
+  Stack stack(2 * limits.token);
+  Source source(file, begin, end, code, stack, limits.token);
+  Events events(handler, code, file.path(), limits);
+  rapidjson::GenericReader<rapidjson::UTF8<>, rapidjson::UTF8<>, Stack> reader(&stack, 1024);
+  const auto done =
+      reader.Parse<rapidjson::kParseValidateEncodingFlag | rapidjson::kParseIterativeFlag>(source, events);
   if (source.error()) return std::move(*source.error());
   if (events.error()) return std::move(*events.error());
-  if (!ok)
-    return Error{
-        code, fmt::format("{} is not valid JSON near byte {}; fetch the file again", file.path(), source.position())};
+  if (done.IsError())
+    return Error{code, fmt::format("{} is not valid JSON near byte {} ({}); fetch the file again", file.path(),
+                                   source.position(), rapidjson::GetParseError_En(done.Code()))};
   return {};
 }
 

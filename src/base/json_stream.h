@@ -1,4 +1,4 @@
-// Large JSON read as a stream of events: a range of a file goes through a 16 KiB buffer on the stack into nlohmann's
+// Large JSON read as a stream of events: a range of a file goes through a 16 KiB buffer on the stack into RapidJSON's
 // SAX parser, so that tokenizer.json or a safetensors header never becomes a tree. Small documents: json.h.
 //
 // Not a validator of meaning: the handler compares every number and name before it uses one, and detects duplicate
@@ -37,10 +37,10 @@ class SaxHandler {
   virtual Status Null() { return {}; }
 };
 
-// Bounds checked before the bytes are taken, whatever the document claims. Heap use is at most five times `token`.
+// Bounds on what the document may claim. Heap use is at most four times `token` and 48 KiB.
 struct SaxLimits {
   uint64_t bytes = 64 * kMiB;  // of the range
-  uint64_t token = 8 * kKiB;   // of one string or number as written, escapes included
+  uint64_t token = 8 * kKiB;   // of one string
   int depth = 64;              // nested objects and arrays
 };
 

@@ -1,8 +1,10 @@
 #include "base/json_stream.h"
 
 #include <gtest/gtest.h>
+#include <malloc.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <string>
 
@@ -101,6 +103,35 @@ TEST_F(JsonStream, RefusesWhatIsNotJson) {
   }
 }
 
+TEST_F(JsonStream, TakesNumbersOfEverySize) {
+  Trace t;
+  ASSERT_TRUE(
+      Parse("[0, -0, 4294967296, 18446744073709551615, -9223372036854775808, 18446744073709551616, 1e3]", t).ok());
+  EXPECT_EQ(t.seen, "[ u0 u0 u4294967296 u18446744073709551615 i-9223372036854775808 f f ] ");
+}
+
+TEST_F(JsonStream, AByteOrderMarkIsSkipped) {
+  Trace t;
+  ASSERT_TRUE(Parse("\xEF\xBB\xBF[1]", t).ok());
+  EXPECT_EQ(t.seen, "[ u1 ] ");
+}
+
+TEST_F(JsonStream, WhiteSpaceAndLongStringsAreNotCollected) {
+  Trace t;
+  const auto heap = [] { return ::mallinfo2().uordblks + ::mallinfo2().hblkhd; };
+  struct Peak : SaxHandler {
+    size_t most = 0;
+    decltype(heap)* now;
+    Status Bool(bool) override { return most = std::max(most, (*now)()), Status(); }
+  } peak;
+  auto now = heap;
+  peak.now = &now;
+  const File file = Write("[true" + std::string(4 << 20, ' ') + ",true,\"" + std::string(4 << 20, 'a'));
+  const size_t before = heap();
+  EXPECT_FALSE(SaxParse(file, 0, file.size(), peak, Code::kBadModel).ok());
+  EXPECT_LT(peak.most, before + 64 * kKiB);
+}
+
 TEST_F(JsonStream, BoundsAreKeptBeforeTheBytesAreTaken) {
   Trace t;
   EXPECT_FALSE(Parse(std::string(65, '[') + std::string(65, ']'), t).ok());
@@ -109,6 +140,7 @@ TEST_F(JsonStream, BoundsAreKeptBeforeTheBytesAreTaken) {
   EXPECT_FALSE(Parse("{\"" + std::string(9000, 'a') + "\": 1}", t).ok());
   EXPECT_FALSE(Parse("[" + std::string(9000, '1') + "]", t).ok());
   EXPECT_TRUE(Parse("\"" + std::string(8000, 'a') + "\"", t).ok());
+  EXPECT_FALSE(Parse("\"" + std::string(1 << 20, 'a'), t).ok());
   EXPECT_TRUE(Parse(std::string(9000, ' ') + "1", t).ok());
   EXPECT_FALSE(Parse("[1, 2, 3]", t, {.bytes = 8}).ok());
 }

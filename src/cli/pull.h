@@ -1,9 +1,8 @@
-// `sotto pull` is a program of its own, sotto-pull (src/cli/pull/), because OpenSSL costs memory even when no command
+// `sotto pull` is a program of its own, sotto-pull (src/cli/pull/), because libcurl costs memory even when no command
 // uses it: VmHWM of a program that prints one line, Debian 12, g++ 12:
 //
 //   libstdc++ and fmt alone                          2.6 MiB
-//   + libssl, libcrypto                              4.4 MiB
-//   + Debian's libcpp-httplib (with brotli and z)    7.3 MiB
+//   + libcurl and what it links                      9.1 MiB
 //
 // sotto's other commands live in budgets where that is an encoder layer.
 #pragma once

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <mutex>
 
 #include "plan/machine.h"
 
@@ -24,9 +26,9 @@ Status Engine::Fill(const std::function<bool(uint64_t, uint64_t)>& progress) {
   const EngineSlots& slots = layout().slots;
   arena_ = TRY(Arena::Map(layout().plan.arena));
   threads_ = std::make_unique<Threads>(planned_.threads);
+  StartReading(*planned_.files);
+  TRY(TakeMemoryAndTokenizer());
   if (planned_.tokenizer) {
-    tokenizer_ = TRY(Tokenizer::Open(planned_.dir.path, *planned_.tokenizer,
-                                     run(kLoad)[slots.tokenizer].first(planned_.tokenizer_bytes)));
     Json generation;
     const std::string path = planned_.dir.path + "/generation_config.json";
     if (FileExists(path)) generation = TRY(ReadJson(path, Code::kBadModel));
@@ -37,6 +39,32 @@ Status Engine::Fill(const std::function<bool(uint64_t, uint64_t)>& progress) {
   ops_ = MakeCpuBackend(planned_.isa, threads_.get(), ScratchOf(*layout().anatomy, *layout().model, planned_.threads),
                         run(kRunning)[slots.scratch]);
   return {};
+}
+
+// Zeroing the arena and reading the tokenizer take about as long as each other, so they share the threads; the disk meanwhile
+// brings the first weights.
+Status Engine::TakeMemoryAndTokenizer() {
+  constexpr uint64_t kPiece = 32 * kMiB;
+  const auto pieces = static_cast<int64_t>((arena_.size().n + kPiece - 1) / kPiece);
+  std::atomic<int64_t> next{0};
+  std::mutex mutex;
+  Status failed;
+  const auto fail = [&](Status status) {
+    if (status.ok()) return;
+    const std::lock_guard lock(mutex);
+    failed = std::move(status);
+    next = pieces;
+  };
+  threads_->Run([&](int thread) {
+    if (thread == 0 && planned_.tokenizer)
+      fail([&]() -> Status {
+        tokenizer_ = TRY(Tokenizer::Open(planned_.dir.path, *planned_.tokenizer,
+                                         run(kLoad)[layout().slots.tokenizer].first(planned_.tokenizer_bytes)));
+        return {};
+      }());
+    for (int64_t i; (i = next.fetch_add(1)) < pieces;) fail(arena_.Take(static_cast<uint64_t>(i) * kPiece, kPiece));
+  });
+  return failed;
 }
 
 View Engine::ComputeMel(std::span<const float> samples) {

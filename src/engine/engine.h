@@ -32,6 +32,7 @@ class Engine {
 
  private:
   Engine() = default;
+  Status TakeMemoryAndTokenizer();
   Status Fill(const std::function<bool(uint64_t, uint64_t)>& progress);
 
   Planned planned_;

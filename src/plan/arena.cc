@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -21,22 +22,24 @@ Arena::~Arena() {
   if (base_ != nullptr) ::munmap(base_, size_.n);
 }
 
+namespace {
+Error Refused(uint64_t bytes, const char* what) {
+  Error e{Code::kOverBudget,
+          fmt::format("the system does not give {} bytes of memory ({}: {}); free memory, raise the limit (ulimit -d, "
+                      "cgroup), or pass a smaller --memory",
+                      bytes, what, std::strerror(errno))};
+  e.required_bytes = bytes;
+  return e;
+}
+}  // namespace
+
 Result<Arena> Arena::Map(Bytes bytes) {
-  const auto refused = [&](const char* what) {
-    Error e{
-        Code::kOverBudget,
-        fmt::format("the system does not give {} bytes of memory ({}: {}); free memory, raise the limit (ulimit -d, "
-                    "cgroup), or pass a smaller --memory",
-                    bytes.n, what, std::strerror(errno))};
-    e.required_bytes = bytes.n;
-    return e;
-  };
   const uint64_t size = RoundUp(std::max<uint64_t>(bytes.n, 1), kPage);
-  if (size > (1ULL << 46)) return errno = ENOMEM, refused("address space");
+  if (size > (1ULL << 46)) return errno = ENOMEM, Refused(bytes.n, "address space");
   // Reserve more than needed without access (it costs no memory and no RLIMIT_DATA), keep the part that starts on a huge page.
   // The block ends where the plan ends, so its last, incomplete huge page is made of small ones: nothing is rounded up.
   void* reserved = ::mmap(nullptr, size + kHugePage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (reserved == MAP_FAILED) return refused("reserving addresses");
+  if (reserved == MAP_FAILED) return Refused(bytes.n, "reserving addresses");
   auto* start = static_cast<std::byte*>(reserved);
   const uint64_t head = RoundUp(reinterpret_cast<uintptr_t>(start), kHugePage) - reinterpret_cast<uintptr_t>(start);
   if (head != 0) ::munmap(start, head);
@@ -46,18 +49,24 @@ Result<Arena> Arena::Map(Bytes bytes) {
     const int saved = errno;
     ::munmap(base, size);
     errno = saved;
-    return refused("mapping");
+    return Refused(bytes.n, "mapping");
   }
   ::madvise(base, size, MADV_HUGEPAGE);  // twice the read bandwidth; where the system has none, small pages do
   Arena arena;
   arena.base_ = base;
   arena.size_ = Bytes{size};
-#ifdef MADV_POPULATE_WRITE
-  if (::madvise(base, size, MADV_POPULATE_WRITE) == 0) return arena;
-  if (errno == ENOMEM) return refused("taking pages");
-#endif
-  for (uint64_t i = 0; i < size; i += kPage) *reinterpret_cast<volatile std::byte*>(base + i) = std::byte{0};
   return arena;
+}
+
+Status Arena::Take(uint64_t offset, uint64_t n) const {
+  if (offset >= size_.n) return {};
+  n = std::min(n, size_.n - offset);
+#ifdef MADV_POPULATE_WRITE
+  if (::madvise(base_ + offset, n, MADV_POPULATE_WRITE) == 0) return {};
+  if (errno == ENOMEM) return Refused(size_.n, "taking pages");
+#endif
+  for (uint64_t i = 0; i < n; i += kPage) *reinterpret_cast<volatile std::byte*>(base_ + offset + i) = std::byte{0};
+  return {};
 }
 
 std::byte* Run::At(uint32_t id) const {

@@ -1,5 +1,5 @@
-// Arena: one block of exactly plan.arena bytes (rounded up to a page), mapped and touched at once, so that what was planned is
-// taken, and memory that the system promised but cannot give is found out here and not at token 100.
+// Arena: one block of exactly plan.arena bytes (rounded up to a page), mapped and taken before anything is read, so that what was
+// planned is taken, and memory that the system promised but cannot give is found out here and not at token 100.
 #pragma once
 #include <cstddef>
 #include <span>
@@ -18,6 +18,9 @@ class Arena {
 
   // kOverBudget when the system does not give the memory (RLIMIT_DATA, a full machine).
   static Result<Arena> Map(Bytes bytes);
+  // Makes the pages of [offset, offset + n) resident and zero; n is cut to the arena's end. Threads may share the work by
+  // parts. kOverBudget as Map.
+  Status Take(uint64_t offset, uint64_t n) const;
 
   std::byte* base() const { return base_; }
   Bytes size() const { return size_; }

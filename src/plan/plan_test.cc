@@ -57,6 +57,9 @@ TEST(Arena, IsExactlyThePlanAndIsTakenAtOnce) {
   const Bytes before = Resident();
   const Bytes wanted{37 * kMiB + 4096};
   const Arena arena = Arena::Map(wanted).value();
+  ASSERT_TRUE(arena.Take(0, 16 * kMiB).ok());
+  ASSERT_TRUE(arena.Take(16 * kMiB, uint64_t{1} << 50).ok());
+  ASSERT_TRUE(arena.Take(uint64_t{1} << 40, 1).ok());
   EXPECT_EQ(arena.size(), wanted);
   EXPECT_EQ(reinterpret_cast<uintptr_t>(arena.base()) % (2 << 20), 0U);
   EXPECT_GE(Resident().n + 512 * kKiB, before.n + wanted.n);

@@ -91,11 +91,11 @@ class Targets:
         return inputs, targets, places
 
 
-def stage(progress):
+def stage(progress, curriculum):
     """Curriculum by progress 0..1: kind of window and its length in seconds."""
-    if progress < 0.48:
+    if progress < curriculum[0]:
         return "clip", 0.0
-    if progress < 0.68:
+    if progress < curriculum[1]:
         return "window", 5.6
     return "window", 10.0
 
@@ -103,9 +103,9 @@ def stage(progress):
 class Stream(IterableDataset):
     """Endless batches; `progress` is a shared double that the trainer updates."""
 
-    def __init__(self, tok, phones, seed, progress, batch_s):
+    def __init__(self, tok, phones, seed, progress, batch_s, curriculum):
         self.tok, self.phones, self.seed = tok, phones, seed
-        self.progress, self.batch_s = progress, batch_s
+        self.progress, self.batch_s, self.curriculum = progress, batch_s, curriculum
 
     def __iter__(self):
         torch.set_num_threads(1)
@@ -114,7 +114,7 @@ class Stream(IterableDataset):
         self.mel = LogMel()
         self.speaker = synth.Speaker(self.phones, self.seed, replay=0.5)
         while True:
-            kind, length = stage(self.progress.value)
+            kind, length = stage(self.progress.value, self.curriculum)
             if kind == "clip":
                 pool = sorted((self.speaker.clip() for _ in range(128)), key=lambda w: len(w["audio"]))
                 batches, batch = [], []

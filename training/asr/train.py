@@ -1,10 +1,12 @@
 """Train the demo Whisper model on synthetic speech.
 
     python train.py --work DIR --minutes 90 [--threads 1]
+    python train.py --work DIR2 --minutes 90 --stage-of DIR/last.pt --curriculum 0.25,0.45 --peak 0.6
 
 Wall-clock schedule: the learning rate and the curriculum follow elapsed / --minutes, so the run
 ends on time on a machine of any speed. A checkpoint is written every 3 minutes (DIR/last.pt);
-the same command resumes from it. Optimizer: Muon (orthogonalised momentum, Jordan 2024) for the
+the same command resumes from it. A further stage starts from an earlier run's weights and optimizer
+state with a schedule of its own. Optimizer: Muon (orthogonalised momentum, Jordan 2024) for the
 weight matrices of the layers, AdamW for the rest. Auxiliary loss: the phone of every 20 ms frame,
 known from the synthesizer, from the third encoder layer; its head is dropped at export. Guided
 attention: two heads of each decoder layer learn to look where the token is heard.
@@ -155,6 +157,10 @@ def main():
     parser.add_argument("--batch-seconds", type=float, default=140, help="seconds of audio per step")
     parser.add_argument("--lr", type=float, default=2e-3, help="peak rate of AdamW; Muon's is twice that")
     parser.add_argument("--optimizer", choices=("muon", "adamw"), default="muon")
+    parser.add_argument("--peak", type=float, default=1.0, help="factor of the learning rates")
+    parser.add_argument("--stage-of", help="last.pt of an earlier run, to go on from with a new schedule")
+    parser.add_argument("--curriculum", default="0.48,0.68", type=lambda s: tuple(float(x) for x in s.split(",")),
+                        help="shares of the time at which windows of 5.6 s and of 10 s begin")
     parser.add_argument("--stop-after", type=float, default=1e9, help="minutes; for trials")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -179,13 +185,16 @@ def main():
     average = {k: v.clone() for k, v in model.state_dict().items()}
     state = {"step": 0, "elapsed": 0.0, "sentences": 0, "audio_s": 0.0}
     last = work / "last.pt"
-    if last.exists():
-        saved = torch.load(last)
+    source = last if last.exists() else args.stage_of
+    if source:
+        saved = torch.load(source)
         model.load_state_dict(saved["model"])
         average = saved["average"]
         state = saved["state"]
         for o, s in zip(optimizers, saved["optimizers"]):
             o.load_state_dict(s)
+        if source != last:
+            state = {**state, "elapsed": 0.0, "earlier": [*state.get("earlier", []), state]}
         print("resumed", state, flush=True)
     count = sum(p.numel() for p in model.whisper.parameters())
     print(f"{count:,} parameters, {len(phones)} phone classes, {args}", flush=True)
@@ -197,7 +206,7 @@ def main():
 
     budget = args.minutes * 60
     progress = multiprocessing.Value("d", state["elapsed"] / budget)
-    stream = data.Stream(tok, phones, 1000003 * (args.seed + 1) + state["step"], progress, args.batch_seconds)
+    stream = data.Stream(tok, phones, 1000003 * (args.seed + 1) + state["step"], progress, args.batch_seconds, args.curriculum)
     loader = iter(DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4))
     begin, start_elapsed = time.time(), state["elapsed"]
     saved_at = shown_at = time.time()
@@ -207,7 +216,7 @@ def main():
         batch = next(loader)
         waited += time.time() - t
         progress.value = state["elapsed"] / budget
-        factor = rate(progress.value)
+        factor = args.peak * rate(progress.value)
         for o, peak in zip(optimizers, (args.lr, 2 * args.lr)):
             for group in o.param_groups:
                 group["lr"] = peak * factor

@@ -1,8 +1,6 @@
-// HTTP/1.1, as much of it as a download needs: GET and HEAD, one exchange at a time, kept connections, proxies. Follows
-// no redirects and tries nothing again (hub.h does both).
-//
-// Why not cpp-httplib: the 0.11 of Debian 12 percent-decodes the headers of answers (its parse_header), and the signed
-// CDN address in a Location that was decoded is refused by the CDN.
+// GET and HEAD by libcurl: one exchange at a time, kept connections, proxies (https_proxy, no_proxy … as curl reads them),
+// certificates always verified (the system's store, or SSL_CERT_FILE and SSL_CERT_DIR). Follows no redirects and tries
+// nothing again: hub.h does both, since a token may go to one origin only.
 #pragma once
 #include <map>
 #include <memory>
@@ -37,15 +35,14 @@ class HttpConnections {
   ~HttpConnections();
 
   // `accept` sees status and headers and says whether the body is wanted; `take` gets it piece by piece and returns
-  // false to break off. Connections are kept for the next request to the same origin. Proxies: HTTPS_PROXY, HTTP_PROXY,
-  // NO_PROXY.
+  // false to break off.
   HttpReply Send(const HttpRequest& request, FunctionRef<bool(const HttpReply&)> accept,
                  FunctionRef<bool(std::string_view)> take);
 
  private:
-  struct Kept;
+  struct Curl;
   int timeout_seconds_;
-  std::unique_ptr<Kept> kept_;
+  std::unique_ptr<Curl> curl_;
 };
 
 }  // namespace sotto::pull

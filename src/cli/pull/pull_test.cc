@@ -407,7 +407,7 @@ TEST_F(PullTest, EncryptedAndOnlyWithACertificateForTheHost) {
   fs::remove_all(Cache());
   Serve({"--tls", other + ".pem", other + ".key"});
   EXPECT_EQ(pull(other), 1);
-  EXPECT_THAT(err_, HasSubstr("mismatch"));
+  EXPECT_THAT(err_, HasSubstr("target host name"));
   Serve({"--tls", good + ".pem", good + ".key", "--fault", "downgrade"});
   EXPECT_EQ(pull(good), 1);
   EXPECT_THAT(err_, HasSubstr("not encrypted"));
