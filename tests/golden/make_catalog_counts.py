@@ -1,7 +1,7 @@
-"""Counts the parameters of every Whisper config in catalog/ and writes tests/golden/catalog_parameters.json.
+"""Counts the parameters of every Whisper config in catalog/ and writes catalog_parameters.json beside this file.
 
-    python make_catalog_counts.py           counts, compares, fails at a difference
-    python make_catalog_counts.py --write   also corrects "parameters" in the catalogue's files
+    python make_catalog_counts.py [--out DIRECTORY]   counts, compares, fails at a difference
+    python make_catalog_counts.py --write             also corrects "parameters" in the catalogue's files
 
 Each model is built on torch's meta device by transformers, so nothing is allocated. A tensor that two names share (the
 embedding and proj_out) counts once. The parts are disjoint and add up to total:
@@ -11,6 +11,7 @@ embedding and proj_out) counts once. The parts are disjoint and add up to total:
     decoder            everything else of the decoder
 "decoder_with_embedding" is the sum of the last three, as FACTS.md and model cards count.
 """
+import argparse
 import json
 import pathlib
 import sys
@@ -48,6 +49,10 @@ def count(config: dict) -> dict[str, int]:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent)
+    options = parser.parse_args()
     logging.set_verbosity_error()
     counts, wrong = {}, 0
     for path in sorted((ROOT / "catalog").glob("*/*.json")):
@@ -62,13 +67,13 @@ def main() -> int:
             wrong += 1
         if entry["parameters"] != counts[name]["total"]:
             print(f"{name}: the catalogue says {entry['parameters']}, counted {counts[name]['total']}")
-            if "--write" in sys.argv:
+            if options.write:
                 entry["parameters"] = counts[name]["total"]
                 path.write_text(json.dumps(entry, indent=2, ensure_ascii=False) + "\n")
             else:
                 wrong += 1
     lines = [f" {json.dumps(name)}: {json.dumps(c)}" for name, c in counts.items()]
-    (ROOT / "tests/golden/catalog_parameters.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    (options.out / "catalog_parameters.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
     print(f"{len(counts)} models, {wrong} differences")
     return int(wrong > 0)
 

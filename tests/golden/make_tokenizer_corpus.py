@@ -1,10 +1,11 @@
 """Writes tests/golden/tokenizer/: texts of every kind of character and what the `tokenizers` library makes of them.
 
-    python make_tokenizer_corpus.py
+    python make_tokenizer_corpus.py [--out DIRECTORY]
 
 The tokenizer is whisper/multilingual-f32/model/tokenizer.json (run make_whisper.py first). Files: README.md.
 Characters are those of Unicode 14 (Python 3.11's), so that no engine's newer or older tables matter.
 """
+import argparse
 import json
 import pathlib
 import random
@@ -122,7 +123,9 @@ def write_lines(path: pathlib.Path, items: list) -> None:
 
 def main() -> None:
     assert sys.version_info[:2] == (3, 11), "the fixtures were made with Python 3.11's Unicode tables"
-    out = HERE / "tokenizer"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=pathlib.Path, default=HERE)
+    out = parser.parse_args().out / "tokenizer"
     out.mkdir(exist_ok=True)
     tokenizer = Tokenizer.from_file(str(HERE / "whisper/multilingual-f32/model/tokenizer.json"))
     rng = random.Random(1)

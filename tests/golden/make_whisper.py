@@ -22,7 +22,7 @@ from transformers.utils import logging
 
 import whisper_checkpoints as wc
 
-HERE = pathlib.Path(__file__).parent / "whisper"
+HERE = pathlib.Path(__file__).parent
 LIMIT = 64             # new tokens of the one-window cases; long form uses max_target_positions // 2
 TIME_PRECISION = 0.02  # seconds a timestamp step, = one encoder position
 PROMPT_TEXT = "The quick brown dog, 42 days."
@@ -344,19 +344,20 @@ def main() -> None:
     arguments.add_argument("--only", default="")
     arguments.add_argument("--out", type=pathlib.Path, default=HERE)
     options = arguments.parse_args()
+    out = options.out / "whisper"
     torch.set_num_threads(1)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    wc.write_audio(options.out / "audio")
-    (options.out / "cut_cases.json").write_text(dump_rows(cut_cases()) + "\n")
+    wc.write_audio(out / "audio")
+    (out / "cut_cases.json").write_text(dump_rows(cut_cases()) + "\n")
     for c in wc.CHECKPOINTS:
         if options.only not in c.name:
             continue
         seeds = range(options.first, options.first + options.search) if options.search else [c.seed]
         for seed in seeds:
-            folder = options.out / c.name
+            folder = out / c.name
             wc.write_model(dataclasses.replace(c, seed=seed), folder / "model")
-            e, arrays = expectations(Model(c, folder / "model"), options.out / "audio")
+            e, arrays = expectations(Model(c, folder / "model"), out / "audio")
             print(c.name, "seed", seed, report(e), flush=True)
             if not options.search:
                 write_expected(e, arrays, folder / "expected")
