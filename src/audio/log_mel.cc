@@ -87,7 +87,7 @@ Result<LogMel> LogMel::Create(const MelParams& p, std::span<std::byte> tables) {
     const double left = Edge(i, p.n_mels), centre = Edge(i + 1, p.n_mels), right = Edge(i + 2, p.n_mels);
     Band band{0, 0, used};
     for (int64_t k = 0; k < bins; ++k) {
-      const double hz = static_cast<double>(p.sample_rate / 2) * static_cast<double>(k) / static_cast<double>(bins - 1);
+      const double hz = static_cast<double>(p.sample_rate) / 2 * static_cast<double>(k) / static_cast<double>(bins - 1);
       const double weight = std::min((hz - left) / (centre - left), (right - hz) / (right - centre));
       if (weight <= 0) continue;
       if (band.count == 0) band.first = static_cast<int32_t>(k);

@@ -72,9 +72,9 @@ Status AudioStream::Mix(int64_t frames) {
   if (!sound) {
     int64_t bad = 0;
     while (std::fabs(in[bad]) <= limit) ++bad;
+    const int64_t frame = decoded_frames_ + bad / channels;
     return BadInput(fmt::format("{} has a sample of {} at {} s, which is not audio; convert it again from its source",
-                                source_->name(), in[bad],
-                                static_cast<double>(decoded_frames_ + bad / channels) / info().sample_rate));
+                                source_->name(), in[bad], static_cast<double>(frame) / info().sample_rate));
   }
   if (channels == 1) {
     std::memcpy(mono_.data(), in, static_cast<size_t>(frames) * sizeof(float));
