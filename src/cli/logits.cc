@@ -54,6 +54,7 @@ Status Logits(const Options& o) {
     return Usage("--ids is missing: the decoder's token ids, with commas, e.g. --ids 50258,50259,50359");
   if (o.audio.empty()) return Usage("--audio is missing: this model's decoder listens to an audio window");
   if (o.out.empty() && (stage || o.greedy == 0)) return Usage("-o FILE.npy is missing: where the numbers go");
+  TRY(OnlyPlanned(o.shared));
   PlanRequest request = TRY(ToRequest(o.shared));
   request.tokenizer = false;
   request.batch = 1;

@@ -16,21 +16,30 @@ void AddShared(CLI::App* app, SharedOptions* o) {
   app->add_option("--memory", o->memory,
                   "Budget: 512MiB, 2GiB, 6GB, 80% (of what is free), or bytes. Default: what is free now")
       ->envname("SOTTO_MEMORY");
-  app->add_option("--weights", o->weights, "fp32, fp16, bf16, int8, or auto: the most precise that fits")
+  app->add_option("--weights", o->weights, "fp32, fp16, bf16, int8, or auto: the most precise that fits; to plan also int4 and GGUF types (q8_0, q4_k ...)")
       ->envname("SOTTO_WEIGHTS")
       ->capture_default_str();
   app->add_option("--kv", o->kv, "Cache of keys and values: fp32, fp16, bf16 or auto")
       ->envname("SOTTO_KV")
       ->capture_default_str();
-  app->add_option("--context", o->context, "Decoder positions; default: the model's maximum")->envname("SOTTO_CONTEXT");
+  app->add_option("--context", o->context, "Decoder positions; default: the model's maximum, at most 4096")->envname("SOTTO_CONTEXT");
   app->add_option("--batch", o->batch, "Sequences decoded side by side; default: as many as are useful and fit")
       ->envname("SOTTO_BATCH");
-  app->add_option("--beam", o->beam, "Beams (only 1 in this version)")->capture_default_str();
-  app->add_option("--tp", o->tp, "Tensor-parallel ranks (only 1 in this version)")->capture_default_str();
+  app->add_option("--beam", o->beam, "Beams of each sequence (planned only)")->capture_default_str();
+  app->add_option("--tp", o->tp, "Tensor-parallel ranks; figures are per rank (planned only)")->capture_default_str();
+  app->add_option("--audio-seconds", o->audio_seconds,
+                  "Audio of each sequence, whose tokens an audio-language model's cache holds; default: one window");
   app->add_option("--threads,-t", o->threads, "Threads; default: the CPUs that this process may use")
       ->envname("SOTTO_THREADS");
   app->add_option("--device", o->device, "cpu")->envname("SOTTO_DEVICE")->capture_default_str();
   app->add_flag("--json", o->json, "One JSON document on standard output");
+}
+
+Status OnlyPlanned(const SharedOptions& o) {
+  if (o.beam != 1) return Usage(fmt::format("--beam {}: this version decodes greedily; leave it at 1", o.beam));
+  if (o.tp != 1) return Usage(fmt::format("--tp {}: this version runs on one rank; leave it at 1", o.tp));
+  if (o.audio_seconds != 0) return Usage("--audio-seconds has no effect here: the audio itself is given");
+  return {};
 }
 
 Result<PlanRequest> ToRequest(const SharedOptions& o) {
@@ -38,12 +47,13 @@ Result<PlanRequest> ToRequest(const SharedOptions& o) {
   if (!o.memory.empty()) r.budget = TRY(ParseSize(o.memory, AvailableMemory()));
   if (o.device != "cpu")
     return Failed(fmt::format("--device {}: this build has no such device; use --device cpu", o.device.substr(0, 40)));
-  if (o.beam != 1) return Usage(fmt::format("--beam {}: this version decodes greedily; leave it at 1", o.beam));
-  if (o.tp != 1) return Usage(fmt::format("--tp {}: this version runs on one rank; leave it at 1", o.tp));
   if (o.threads < 0 || o.threads > 256) return Usage(fmt::format("--threads {} is not from 1 to 256", o.threads));
   r.weights = o.weights;
   r.kv = o.kv;
   r.context = o.context;
+  r.beam = o.beam;
+  r.tp = o.tp;
+  r.audio_seconds = o.audio_seconds;
   r.batch = o.batch;
   r.threads = o.threads;
   return r;

@@ -13,6 +13,7 @@ namespace sotto::cli {
 struct SharedOptions {
   std::string memory, weights = "auto", kv = "auto", device = "cpu";
   int64_t context = 0, batch = 0, beam = 1, tp = 1;
+  double audio_seconds = 0;
   int threads = 0;
   bool json = false;
 };
@@ -22,6 +23,9 @@ void AddShared(CLI::App* app, SharedOptions* options);
 
 // kUsage for what cannot be read or has no effect here.
 Result<PlanRequest> ToRequest(const SharedOptions& options);
+
+// kUsage for what can be planned but not run.
+Status OnlyPlanned(const SharedOptions& options);
 
 // Prints an error as the contract says (one sentence on stderr; with `json` the error document on stdout) and returns its exit code.
 int Report(const Error& error, bool json);

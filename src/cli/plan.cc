@@ -16,7 +16,8 @@ struct Options {
 };
 
 Result<Planned> PlanOne(const Options& o, const std::string& what) {
-  const PlanRequest request = TRY(ToRequest(o.shared));
+  PlanRequest request = TRY(ToRequest(o.shared));
+  request.unbounded = true;
   const ModelDir dir = TRY(FindModel(what, ModelUse::kPlan));
   return PlanModel(dir, request);
 }

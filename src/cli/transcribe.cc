@@ -42,6 +42,7 @@ std::string SourceOf(const std::string& audio, const Options& o, const Planned& 
 }
 
 Result<std::unique_ptr<Engine>> Open(const Options& o) {
+  TRY(OnlyPlanned(o.shared));
   PlanRequest request = TRY(ToRequest(o.shared));
   // A batch is of files, or of one file's windows.
   request.useful_batch = o.what.chunked ? 8 : std::min<int64_t>(static_cast<int64_t>(o.audio.size()), 8);

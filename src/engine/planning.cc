@@ -16,13 +16,6 @@ namespace {
 
 constexpr int64_t kMostSequences = 64;
 
-Result<DType> ParseWeights(const std::string& name) {
-  for (const DType t : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8})
-    if (NameOf(t) == name) return t;
-  return Usage(fmt::format("--weights {} is not a precision that sotto has; choose fp32, fp16, bf16, int8 or auto",
-                           name.substr(0, 40)));
-}
-
 // The config's own word for its files' precision, when there are no files to look into.
 DType PublishedType(const Json& config) {
   for (const char* key : {"dtype", "torch_dtype"})
@@ -35,16 +28,16 @@ DType PublishedType(const Json& config) {
 
 // From the most precise down. Nothing above what is stored: it would take memory and add nothing.
 Result<std::vector<Choice>> Ladder(const PlanRequest& request, DType stored) {
-  std::vector<DType> weights;
+  std::vector<WeightKind> weights;
   if (request.weights == "auto") {
-    weights.push_back(stored);
-    if (stored == DType::kF32) weights.push_back(DType::kF16);
-    weights.push_back(DType::kI8);
+    weights.push_back({stored});
+    if (stored == DType::kF32) weights.push_back({DType::kF16});
+    weights.push_back({DType::kI8});
   } else {
-    weights.push_back(TRY(ParseWeights(request.weights)));
+    weights.push_back(TRY(ParseWeightKind(request.weights)));
   }
   std::vector<Choice> ladder;
-  for (const DType w : weights) {
+  for (const WeightKind& w : weights) {
     if (request.kv != "auto") {
       const KvPolicy* kv = FindKvPolicy(request.kv);
       if (kv == nullptr)
@@ -53,7 +46,7 @@ Result<std::vector<Choice>> Ladder(const PlanRequest& request, DType stored) {
       ladder.push_back({w, kv, 1});
       continue;
     }
-    if (w == DType::kF32) ladder.push_back({w, FindKvPolicy("fp32"), 1});
+    if (w.blocks == nullptr && w.dtype == DType::kF32) ladder.push_back({w, FindKvPolicy("fp32"), 1});
     ladder.push_back({w, FindKvPolicy("fp16"), 1});
   }
   return ladder;
@@ -65,40 +58,51 @@ struct Inputs {
   const MelParams& mel;
   Isa isa;
   int threads;
-  int64_t context;
+  const PlanRequest& request;
 };
+
+Workload WorkloadOf(const Inputs& in, const Choice& choice) {
+  Workload n{in.request.context, choice.batch, in.request.beam, choice.kv, in.threads};
+  if (in.request.audio_seconds > 0) n.audio_seconds = in.request.audio_seconds;
+  return n;
+}
 
 Result<Layout> LayOut(const Inputs& in, const Choice& choice) {
   Layout l;
   l.choice = choice;
   l.anatomy = std::make_unique<Anatomy>();
-  const Workload workload{in.context, choice.batch, choice.kv, in.threads};
-  l.model = TRY(BuildModel(in.config, workload, *l.anatomy));
+  l.model = TRY(BuildModel(in.config, WorkloadOf(in, choice), *l.anatomy));
+  if (in.request.tp > 1) l.anatomy->KeepOneRank(in.request.tp);
+  const bool hears = l.model->info().n_mels > 0;
   const Scope engine{l.anatomy.get(), "engine."};
   l.slots.staging = Table(engine.During(kLoad), "staging", StagingBytes(*l.anatomy, in.threads), Role::kStaging);
   l.slots.scratch = Table(engine.During(kRunning), "scratch",
                           CpuScratchBytes(ScratchOf(*l.anatomy, *l.model, in.threads)).n, Role::kActivation);
   l.slots.tokenizer = Table(engine, "tokenizer", in.tokenizer_bytes);
-  l.slots.mel_tables = Table(engine, "mel_tables", LogMel::TableBytes(in.mel).n, Role::kAudio);
-  l.slots.mel_scratch =
-      Table(engine.During(kEncode), "mel_scratch", LogMel::ScratchBytes(in.mel, in.threads).n, Role::kAudio);
-  for (int64_t i = 0; i < choice.batch; ++i) {
+  if (hears) {
+    l.slots.mel_tables = Table(engine, "mel_tables", LogMel::TableBytes(in.mel).n, Role::kAudio);
+    l.slots.mel_scratch =
+        Table(engine.During(kEncode), "mel_scratch", LogMel::ScratchBytes(in.mel, in.threads).n, Role::kAudio);
+  }
+  for (int64_t i = 0; hears && i < choice.batch; ++i) {
     const std::string number = std::to_string(i);
     l.slots.stream.emplace_back(engine.During(kRunning), "stream." + number, AudioStream::BufferBytes(), Role::kAudio);
     l.slots.window.emplace_back(engine.During(kRunning), "window." + number,
                                 SlidingWindow::MemorySamples(in.mel.n_samples) * sizeof(float), Role::kAudio);
   }
-  const Bytes runtime = RuntimeBound(in.threads, static_cast<int>(choice.batch));
+  const Bytes runtime = RuntimeBound(in.threads, hears ? static_cast<int>(choice.batch) : 0);
   l.plan = Plan(*l.anatomy, MakeRecipe(*l.anatomy, choice.weights, in.isa), runtime);
   return l;
 }
 
 // What the front end is told by preprocessor_config.json; the published defaults (WhisperFeatureExtractor) where there is none.
-Result<MelParams> ReadMel(const ModelDir& dir, const Json& config) {
+Result<MelParams> ReadMel(const ModelDir& dir, const Model& model) {
+  const ModelInfo& info = model.info();
   MelParams mel;
-  mel.n_mels = TRY(ConfigInt(config, "num_mel_bins", 1, 1024, 80));
-  const int64_t positions = TRY(ConfigInt(config, "max_source_positions", 1, 1 << 16, 1500));
-  mel.n_samples = positions * 2 * mel.hop;
+  if (info.n_mels == 0) return mel;
+  mel.n_mels = info.n_mels;
+  mel.n_samples = info.n_frames * mel.hop;
+  if (!model.runs()) return mel;  // its front end may be another
   const std::string path = dir.path.empty() ? "" : dir.path + "/preprocessor_config.json";
   TRY(LogMel::Check(mel));
   if (path.empty() || !FileExists(path)) return mel;
@@ -137,21 +141,27 @@ Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
   if (!p.config.is_object()) return BadModel("config.json is not an object; take it from the model's own page");
   p.isa = TRY(DetectIsa());
   p.threads = request.threads > 0 ? request.threads : Threads::Available();
+  if (request.beam < 1 || request.beam > kMostSequences)
+    return Usage(fmt::format("--beam {} is not from 1 to {}", request.beam, kMostSequences));
+  if (request.tp < 1 || request.tp > 1024) return Usage(fmt::format("--tp {} is not from 1 to 1024", request.tp));
+  if (!(request.audio_seconds >= 0 && request.audio_seconds <= 1e7))
+    return Usage(fmt::format("--audio-seconds {} is not from 0 to 10000000", request.audio_seconds));
   if (request.batch < 0 || request.batch > kMostSequences)
     return Usage(fmt::format("--batch {} is not from 1 to {}", request.batch, kMostSequences));
-  p.mel = TRY(ReadMel(dir, p.config));
+  p.request = request;
   {  // headers against the config, before anything depends on either
     Anatomy anatomy;
-    const Workload least{0, 1, FindKvPolicy("fp32"), 1};
+    Workload least{0, 1, 1, FindKvPolicy("fp32"), 1};
     const std::unique_ptr<Model> model = TRY(BuildModel(p.config, least, anatomy));
+    p.mel = TRY(ReadMel(dir, *model));
     p.stored = PublishedType(p.config);
     if (dir.has_weights) {
       p.files = TRY(ModelFiles::Open(dir.path));
       p.stored = TRY(CheckHeaders(*p.files, anatomy)).dtype;
     }
-    if (request.context < 0 || request.context > model->info().context)
-      return Usage(fmt::format("--context {} is more than the {} positions that this model was trained for",
-                               request.context, model->info().context));
+    if (request.context < 0 || request.context > model->info().max_context)
+      return Usage(fmt::format("--context {} is not from 1 to the {} positions that this model was published for",
+                               request.context, model->info().max_context));
     if (request.tokenizer) {
       const bool has =
           !dir.path.empty() && (FileExists(dir.path + "/tokenizer.json") || FileExists(dir.path + "/vocab.json"));
@@ -160,11 +170,12 @@ Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
           has ? p.tokenizer->bytes() : Tokenizer::BytesBound(static_cast<uint64_t>(model->info().vocab_size));
     }
   }
-  const Inputs in{p.config, p.tokenizer_bytes, p.mel, p.isa, p.threads, request.context};
+  const Inputs in{p.config, p.tokenizer_bytes, p.mel, p.isa, p.threads, request};
   const Bytes available = AvailableMemory();
   p.budget = request.budget.value_or(available);
   const int64_t least_batch = std::max<int64_t>(request.batch, 1);
 
+  const bool unbounded = request.unbounded && !request.budget;
   std::vector<Choice> ladder = TRY(Ladder(request, p.stored));
   p.smallest = Bytes{UINT64_MAX};
   for (Choice& choice : ladder) {
@@ -172,7 +183,11 @@ Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
     Layout l = TRY(LayOut(in, choice));
     const bool smaller = l.plan.total < p.smallest;
     p.smallest = std::min(p.smallest, l.plan.total);
-    if (!p.fits && l.plan.total <= p.budget) {
+    if (unbounded) {  // the question is how much, not whether: the first choice is the answer
+      if (p.layout.model != nullptr) continue;
+      p.fits = l.plan.total <= p.budget;
+      p.layout = std::move(l);
+    } else if (!p.fits && l.plan.total <= p.budget) {
       p.fits = true;
       p.layout = std::move(l);
     } else if (!p.fits) {

@@ -22,8 +22,10 @@ class DenseKv final : public KvStore {
     for (const KvShape& s : layers) {
       const Scope here = at.Layer(layer++);
       const std::string number = std::to_string(layer - 1);
-      layers_.push_back({s, Cache(here, number + ".k", sequences * s.heads, s.capacity, s.head_dim, dtype),
-                         Cache(here, number + ".v", sequences * s.heads, s.capacity, s.head_dim, dtype)});
+      const int64_t planes = sequences * s.heads, v_dim = s.v_dim == 0 ? s.head_dim : s.v_dim;
+      const Shard by_head{Shard::kFirst, sequences};
+      layers_.push_back({s, Cache(here, number + ".k", planes, s.capacity, s.head_dim, dtype, by_head),
+                         Cache(here, number + ".v", planes, s.capacity, v_dim, dtype, by_head)});
     }
   }
 

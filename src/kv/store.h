@@ -13,6 +13,7 @@ namespace sotto {
 
 struct KvShape {
   int64_t heads = 0, head_dim = 0, capacity = 0;  // capacity: positions a sequence
+  int64_t v_dim = 0;                              // of a value; 0: as a key
 };
 
 // Which sequence and position each row of a batch belongs to.

@@ -9,6 +9,12 @@ namespace {
 const Architecture* g_first = nullptr;
 }  // namespace
 
+View Model::Mel(const Run&) const { return CHECK(runs()), View{}; }
+View Model::Encode(Backend&, const Run&, int32_t) { return CHECK(runs()), View{}; }
+void Model::Step(Backend&, const Run&, BatchRows, std::span<const int32_t>) { CHECK(runs()); }
+View Model::Logits(Backend&, const Run&, int64_t, int64_t) { return CHECK(runs()), View{}; }
+int64_t Model::max_rows() const { return CHECK(runs()), 0; }
+
 void RegisterArchitecture(Architecture* architecture) {
   architecture->next = g_first;
   g_first = architecture;
@@ -22,7 +28,7 @@ Result<std::unique_ptr<Model>> BuildModel(const Json& config, const Workload& wo
     known += (known.empty() ? "" : ", ") + std::string(a->model_type);
   }
   return BadModel(
-      fmt::format("config.json: model_type '{}' is not supported; sotto runs: {}", type.substr(0, 60), known));
+      fmt::format("config.json: model_type '{}' is not one that sotto knows; it knows {}", type.substr(0, 60), known));
 }
 
 }  // namespace sotto

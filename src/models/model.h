@@ -1,4 +1,5 @@
-// Model: an architecture's forward pass over slots that it has registered. One file an architecture, self-registered.
+// Model: an architecture's slots and, where sotto can run it, its forward pass over them. One file an architecture,
+// self-registered.
 #pragma once
 #include <memory>
 #include <string>
@@ -18,7 +19,10 @@ struct ModelInfo {
   int64_t context = 0;                                // decoder positions that this instance can hold
   int64_t n_mels = 0, n_frames = 0;                   // of one audio window; 0 without an encoder
   int64_t audio_positions = 0;                        // encoder states of one window
+  int64_t max_context = 0;                            // positions that the model was published for
+  int64_t audio_tokens = 0;                           // that the workload's audio adds to the decoder's sequence
   int64_t kv_bytes_per_token = 0;                     // growth of the decoder's cache, all layers, one sequence
+  int64_t kv_bytes_per_token_beyond_window = 0;       // the same once the sliding windows are full
   int64_t encoder_kv_formula_elements = 0;            // keys and values of all encoder layers: transient, never a cache
 };
 
@@ -27,15 +31,17 @@ class Model {
   virtual ~Model() = default;
   const ModelInfo& info() const { return info_; }
 
+  // False for a model that can be planned, not run: everything below is then a bug to call.
+  virtual bool runs() const { return false; }
   // Where the next window's log-mel goes: [n_frames, n_mels] fp32, in kEncode.
-  virtual View Mel(const Run& run) const = 0;
+  virtual View Mel(const Run& run) const;
   // Reads Mel(), writes the encoder's states [audio_positions, d_model] and the cross-attention cache of `sequence`.
-  virtual View Encode(Backend& ops, const Run& run, int32_t sequence) = 0;
+  virtual View Encode(Backend& ops, const Run& run, int32_t sequence);
   // One decoder pass over rows.count() <= max_rows() tokens, each of a sequence and a position.
-  virtual void Step(Backend& ops, const Run& run, BatchRows rows, std::span<const int32_t> ids) = 0;
+  virtual void Step(Backend& ops, const Run& run, BatchRows rows, std::span<const int32_t> ids);
   // Logits [count, vocab_size] of rows [first, first + count) of the last Step; count <= the workload's sequences.
-  virtual View Logits(Backend& ops, const Run& run, int64_t first, int64_t count) = 0;
-  virtual int64_t max_rows() const = 0;
+  virtual View Logits(Backend& ops, const Run& run, int64_t first, int64_t count);
+  virtual int64_t max_rows() const;
 
  protected:
   ModelInfo info_;

@@ -4,6 +4,7 @@
 
 #include "models/blocks/audio_encoder.h"
 #include "models/blocks/rows.h"
+#include "models/blocks/shards.h"
 #include "models/config.h"
 
 namespace sotto {
@@ -15,6 +16,7 @@ constexpr int64_t kPromptRows = 16;  // tokens of a prompt that pass the decoder
 struct Config {
   AudioEncoderConfig encoder;
   int64_t d_model = 0, layers = 0, heads = 0, ffn = 0, context = 0, vocab_size = 0;
+  int64_t head_dim() const { return d_model / heads; }
 };
 
 // Class defaults: transformers' WhisperConfig.
@@ -51,29 +53,29 @@ struct DecoderLayer {
   Scope at;
   const Config& c;
   Vector norm1{at, "self_attn_layer_norm.weight", c.d_model}, norm1_bias{at, "self_attn_layer_norm.bias", c.d_model};
-  Matrix wq{at, "self_attn.q_proj.weight", c.d_model, c.d_model};
-  Vector bq{at, "self_attn.q_proj.bias", c.d_model};
-  Matrix wk{at, "self_attn.k_proj.weight", c.d_model, c.d_model};
-  Matrix wv{at, "self_attn.v_proj.weight", c.d_model, c.d_model};
-  Vector bv{at, "self_attn.v_proj.bias", c.d_model};
-  Matrix wo{at, "self_attn.out_proj.weight", c.d_model, c.d_model};
+  Matrix wq{at, "self_attn.q_proj.weight", c.d_model, c.d_model, ByOut(c.head_dim())};
+  Vector bq{at, "self_attn.q_proj.bias", c.d_model, ByOut(c.head_dim())};
+  Matrix wk{at, "self_attn.k_proj.weight", c.d_model, c.d_model, ByOut(c.head_dim())};
+  Matrix wv{at, "self_attn.v_proj.weight", c.d_model, c.d_model, ByOut(c.head_dim())};
+  Vector bv{at, "self_attn.v_proj.bias", c.d_model, ByOut(c.head_dim())};
+  Matrix wo{at, "self_attn.out_proj.weight", c.d_model, c.d_model, ByIn(c.head_dim())};
   Vector bo{at, "self_attn.out_proj.bias", c.d_model};
 
   Scope cross = at.As(Component::kCrossAttention);
   Vector norm2{cross, "encoder_attn_layer_norm.weight", c.d_model},
       norm2_bias{cross, "encoder_attn_layer_norm.bias", c.d_model};
-  Matrix cross_wq{cross, "encoder_attn.q_proj.weight", c.d_model, c.d_model};
-  Vector cross_bq{cross, "encoder_attn.q_proj.bias", c.d_model};
-  Matrix cross_wk{cross, "encoder_attn.k_proj.weight", c.d_model, c.d_model};
-  Matrix cross_wv{cross, "encoder_attn.v_proj.weight", c.d_model, c.d_model};
-  Vector cross_bv{cross, "encoder_attn.v_proj.bias", c.d_model};
-  Matrix cross_wo{cross, "encoder_attn.out_proj.weight", c.d_model, c.d_model};
+  Matrix cross_wq{cross, "encoder_attn.q_proj.weight", c.d_model, c.d_model, ByOut(c.head_dim())};
+  Vector cross_bq{cross, "encoder_attn.q_proj.bias", c.d_model, ByOut(c.head_dim())};
+  Matrix cross_wk{cross, "encoder_attn.k_proj.weight", c.d_model, c.d_model, ByOut(c.head_dim())};
+  Matrix cross_wv{cross, "encoder_attn.v_proj.weight", c.d_model, c.d_model, ByOut(c.head_dim())};
+  Vector cross_bv{cross, "encoder_attn.v_proj.bias", c.d_model, ByOut(c.head_dim())};
+  Matrix cross_wo{cross, "encoder_attn.out_proj.weight", c.d_model, c.d_model, ByIn(c.head_dim())};
   Vector cross_bo{cross, "encoder_attn.out_proj.bias", c.d_model};
 
   Vector norm3{at, "final_layer_norm.weight", c.d_model}, norm3_bias{at, "final_layer_norm.bias", c.d_model};
-  Matrix fc1{at, "fc1.weight", c.ffn, c.d_model};
-  Vector fc1_bias{at, "fc1.bias", c.ffn};
-  Matrix fc2{at, "fc2.weight", c.d_model, c.ffn};
+  Matrix fc1{at, "fc1.weight", c.ffn, c.d_model, ByOut()};
+  Vector fc1_bias{at, "fc1.bias", c.ffn, ByOut()};
+  Matrix fc2{at, "fc2.weight", c.d_model, c.ffn, ByIn()};
   Vector fc2_bias{at, "fc2.bias", c.d_model};
 };
 
@@ -81,9 +83,9 @@ class Whisper final : public Model {
  public:
   Whisper(const Config& config, const Workload& n, const Scope& root)
       : c_(config),
-        rows_(std::max(n.sequences, kPromptRows)),
+        rows_(std::max(n.sequences * n.beams, kPromptRows)),
         encoder_((root / "encoder").As(Component::kEncoder), c_.encoder),
-        embedding_((root / "decoder").As(Component::kEmbedding), "embed_tokens.weight", c_.vocab_size, c_.d_model),
+        embedding_((root / "decoder").As(Component::kEmbedding), "embed_tokens.weight", c_.vocab_size, c_.d_model, ByOut()),
         positions_((root / "decoder").As(Component::kDecoder), "embed_positions.weight", c_.context, c_.d_model),
         norm_((root / "decoder").As(Component::kDecoder), "layer_norm.weight", c_.d_model),
         norm_bias_((root / "decoder").As(Component::kDecoder), "layer_norm.bias", c_.d_model) {
@@ -96,7 +98,7 @@ class Whisper final : public Model {
         cross{c_.heads, c_.d_model / c_.heads, c_.encoder.positions};
     const std::vector<KvShape> self_layers(static_cast<size_t>(c_.layers), self),
         cross_layers(self_layers.size(), cross);
-    self_ = n.kv->declare((decoder / "self_kv").During(kGenerate), self_layers, n.sequences);
+    self_ = n.kv->declare((decoder / "self_kv").During(kGenerate), self_layers, n.sequences * n.beams);
     cross_ = n.kv->declare((decoder / "cross_kv").As(Component::kCrossAttention).During(kRunning), cross_layers,
                            n.sequences);
 
@@ -107,7 +109,7 @@ class Whisper final : public Model {
     k_ = Buffer(step, "k", rows_, c_.d_model);
     v_ = Buffer(step, "v", rows_, c_.d_model);
     hidden_ = Buffer(step, "hidden", rows_, c_.ffn);
-    logits_ = Buffer(step, "logits", n.sequences, c_.vocab_size);
+    logits_ = Buffer(step, "logits", n.sequences * n.beams, c_.vocab_size);
 
     positions_of_window_.resize(static_cast<size_t>(c_.encoder.positions));
     std::iota(positions_of_window_.begin(), positions_of_window_.end(), 0);
@@ -120,10 +122,12 @@ class Whisper final : public Model {
              .n_mels = c_.encoder.n_mels,
              .n_frames = 2 * c_.encoder.positions,
              .audio_positions = c_.encoder.positions,
+             .max_context = c_.context,
              .kv_bytes_per_token = static_cast<int64_t>(SizeOf(n.kv->dtype)) * 2 * c_.layers * c_.d_model,
              .encoder_kv_formula_elements = 2 * c_.encoder.layers * c_.encoder.positions * c_.d_model};
   }
 
+  bool runs() const override { return true; }
   View Mel(const Run& run) const override { return encoder_.Mel(run); }
   int64_t max_rows() const override { return rows_; }
 

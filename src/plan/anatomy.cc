@@ -1,5 +1,6 @@
 #include "plan/anatomy.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace sotto {
@@ -10,8 +11,9 @@ std::string_view NameOf(Role role) {
 }
 
 std::string_view NameOf(Component component) {
-  constexpr std::string_view kNames[kComponents] = {"encoder",   "decoder", "cross_attention", "embedding",
-                                                    "projector", "lm_head", "engine"};
+  constexpr std::string_view kNames[kComponents] = {"encoder", "decoder", "cross_attention", "embedding",
+                                                    "projector", "lm_head", "experts", "qformer",
+                                                    "aggregator", "vision", "adapters", "engine"};
   return kNames[static_cast<int>(component)];
 }
 
@@ -44,6 +46,16 @@ uint64_t Anatomy::Parameters(Component component) const {
   for (const Slot& s : slots_)
     if (s.role == Role::kWeight && s.component == component) n = SatAdd(n, s.Elements());
   return n;
+}
+
+void Anatomy::KeepOneRank(int64_t ranks) {
+  CHECK(ranks >= 1);
+  for (Slot& s : slots_) {
+    if (s.shard.kind == Shard::kWhole) continue;
+    int64_t& size = s.shape[s.shard.kind == Shard::kFirst ? 0 : 1];
+    const int64_t units = (size + s.shard.unit - 1) / s.shard.unit;
+    size = std::min(size, (units + ranks - 1) / ranks * s.shard.unit);
+  }
 }
 
 Scope Scope::operator/(std::string_view name) const {
@@ -79,8 +91,9 @@ Slot Base(const Scope& at, std::string_view name, Role role) {
 }
 }  // namespace
 
-Matrix::Matrix(const Scope& at, std::string_view name, int64_t out, int64_t in) {
+Matrix::Matrix(const Scope& at, std::string_view name, int64_t out, int64_t in, Shard shard) {
   Slot s = Base(at, name, Role::kWeight);
+  s.shard = shard;
   s.form = Form::kMatrix;
   s.shape = {out, in, 1};
   s.dims = 2;
@@ -96,8 +109,9 @@ ConvMatrix::ConvMatrix(const Scope& at, std::string_view name, int64_t out, int6
   id = at.into->Add(std::move(s));
 }
 
-Vector::Vector(const Scope& at, std::string_view name, int64_t n) {
+Vector::Vector(const Scope& at, std::string_view name, int64_t n, Shard shard) {
   Slot s = Base(at, name, Role::kWeight);
+  s.shard = shard;
   s.form = Form::kVector;
   s.shape = {n, 1, 1};
   id = at.into->Add(std::move(s));
@@ -111,16 +125,20 @@ RowTable::RowTable(const Scope& at, std::string_view name, int64_t rows, int64_t
   id = at.into->Add(std::move(s));
 }
 
-Buffer::Buffer(const Scope& at, std::string_view name, int64_t rows, int64_t cols, DType dtype, Role role) {
+Buffer::Buffer(const Scope& at, std::string_view name, int64_t rows, int64_t cols, DType dtype, Role role,
+               Shard shard) {
   Slot s = Base(at, name, role);
+  s.shard = shard;
   s.dtype = dtype;
   s.shape = {rows, cols, 1};
   s.dims = 2;
   id = at.into->Add(std::move(s));
 }
 
-Cache::Cache(const Scope& at, std::string_view name, int64_t planes, int64_t rows, int64_t cols, DType dtype) {
+Cache::Cache(const Scope& at, std::string_view name, int64_t planes, int64_t rows, int64_t cols, DType dtype,
+             Shard shard) {
   Slot s = Base(at, name, Role::kKv);
+  s.shard = shard;
   s.dtype = dtype;
   s.shape = {planes, rows, cols};
   s.dims = 3;

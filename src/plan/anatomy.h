@@ -24,10 +24,23 @@ namespace sotto {
 enum class Role : uint8_t { kWeight, kKv, kActivation, kAudio, kStaging, kTable };
 std::string_view NameOf(Role role);
 
-// The part of a model that a slot belongs to: the rows of `parameters` in a plan.
-enum class Component : uint8_t { kEncoder, kDecoder, kCrossAttention, kEmbedding, kProjector, kLmHead, kEngine };
+// The part of a model that a slot belongs to: the rows of `parameters` in a plan. kExperts: the routed experts of a mixture.
+enum class Component : uint8_t {
+  kEncoder,
+  kDecoder,
+  kCrossAttention,
+  kEmbedding,
+  kProjector,
+  kLmHead,
+  kExperts,
+  kQformer,
+  kAggregator,
+  kVision,
+  kAdapters,
+  kEngine
+};
 std::string_view NameOf(Component component);
-inline constexpr int kComponents = 7;
+inline constexpr int kComponents = 12;
 
 // A set of phases in which a slot is live. Slots that are never live together may share addresses.
 using Phases = uint8_t;
@@ -43,6 +56,13 @@ enum class Form : uint8_t { kPlain, kMatrix, kVector, kRows };
 // How the tensor of the file becomes the slot. kConv: [out, in, taps] is kept as [out, taps, in].
 enum class Source : uint8_t { kCopy, kConv };
 
+// How tensor parallelism divides a slot among ranks: whole on each, or by its first or second dimension in pieces of `unit`
+// (a head's rows stay together; with fewer units than ranks some ranks hold the same one).
+struct Shard {
+  enum Kind : uint8_t { kWhole, kFirst, kSecond } kind = kWhole;
+  int64_t unit = 1;
+};
+
 struct Slot {
   std::string name;  // a weight's name in the checkpoint (Hugging Face's), else our own
   Role role = Role::kWeight;
@@ -53,6 +73,7 @@ struct Slot {
   Phases live = kAlways;
   Form form = Form::kPlain;
   Source source = Source::kCopy;
+  Shard shard;
   int layer = -1;
 
   uint64_t Elements() const;  // saturates
@@ -65,6 +86,8 @@ class Anatomy {
   const Slot& at(uint32_t id) const { return slots_[id]; }
   uint64_t Parameters() const;
   uint64_t Parameters(Component component) const;
+  // Leaves of every slot the part that one of `ranks` holds. Parameters() then counts a rank's.
+  void KeepOneRank(int64_t ranks);
 
  private:
   std::vector<Slot> slots_;
@@ -88,13 +111,15 @@ struct Member {
   uint32_t id = UINT32_MAX;  // not registered: any use is a failed CHECK
 };
 struct Matrix : Member {  // y = W x, W [out, in]
-  Matrix(const Scope& at, std::string_view name, int64_t out, int64_t in);
+  Matrix() = default;
+  Matrix(const Scope& at, std::string_view name, int64_t out, int64_t in, Shard shard = {});
 };
 struct ConvMatrix : Member {  // file [out, in, taps], kept as [out, taps * in]: a linear over a window of `taps` frames
   ConvMatrix(const Scope& at, std::string_view name, int64_t out, int64_t in, int64_t taps);
 };
 struct Vector : Member {
-  Vector(const Scope& at, std::string_view name, int64_t n);
+  Vector() = default;
+  Vector(const Scope& at, std::string_view name, int64_t n, Shard shard = {});
 };
 struct RowTable : Member {
   RowTable(const Scope& at, std::string_view name, int64_t rows, int64_t cols);
@@ -102,10 +127,11 @@ struct RowTable : Member {
 struct Buffer : Member {  // [rows, cols] of activations
   Buffer() = default;
   Buffer(const Scope& at, std::string_view name, int64_t rows, int64_t cols, DType dtype = DType::kF32,
-         Role role = Role::kActivation);
+         Role role = Role::kActivation, Shard shard = {});
 };
 struct Cache : Member {  // [planes, rows, cols] of keys or values
-  Cache(const Scope& at, std::string_view name, int64_t planes, int64_t rows, int64_t cols, DType dtype);
+  Cache(const Scope& at, std::string_view name, int64_t planes, int64_t rows, int64_t cols, DType dtype,
+        Shard shard = {});
 };
 struct Table : Member {  // bytes of a known count
   Table() = default;

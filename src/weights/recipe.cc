@@ -1,20 +1,52 @@
 #include "weights/recipe.h"
 
-namespace sotto {
+#include <fmt/format.h>
 
-Recipe MakeRecipe(const Anatomy& anatomy, DType weights, Isa isa) {
+#include <algorithm>
+
+namespace sotto {
+namespace {
+
+std::string Lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; });
+  return text;
+}
+
+Stored StoredMatrix(const Slot& s, const WeightKind& weights, Isa isa) {
+  const uint64_t in = SatMul(static_cast<uint64_t>(s.shape[1]), static_cast<uint64_t>(s.shape[2]));
+  if (weights.blocks != nullptr)
+    return {Bytes{GgmlBytes(*weights.blocks, static_cast<uint64_t>(s.shape[0]), in)}, DType::kU8, 1};
+  const PanelFormat format = FormatFor(weights.dtype, isa);
+  return {PanelBytes(format, s.shape[0], static_cast<int64_t>(std::min<uint64_t>(in, INT64_MAX))), format.dtype,
+          format.group};
+}
+
+}  // namespace
+
+std::string NameOf(const WeightKind& kind) {
+  return kind.blocks != nullptr ? Lower(std::string(kind.blocks->name)) : std::string(NameOf(kind.dtype));
+}
+
+Result<WeightKind> ParseWeightKind(const std::string& name) {
+  for (const DType t : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8})
+    if (NameOf(t) == name) return WeightKind{t, nullptr};
+  const std::string lower = Lower(name == "int4" ? "q4_0" : name);
+  for (const GgmlType& t : kGgmlTypes)
+    if (Lower(std::string(t.name)) == lower && (t.block > 1)) return WeightKind{DType::kF32, &t};
+  return Usage(fmt::format(
+      "--weights {} is not a precision that sotto has; choose fp32, fp16, bf16, int8, int4, a GGUF type such as q8_0, "
+      "q4_0 or q4_k, or auto",
+      name.substr(0, 40)));
+}
+
+Recipe MakeRecipe(const Anatomy& anatomy, const WeightKind& weights, Isa isa) {
   Recipe recipe;
   recipe.reserve(anatomy.slots().size());
-  const DType rows = weights == DType::kI8 ? DType::kF16 : weights;
+  const bool small = weights.blocks != nullptr || weights.dtype == DType::kI8;
+  const DType rows = small ? DType::kF16 : weights.dtype;
   for (const Slot& s : anatomy.slots()) {
     switch (s.form) {
-      case Form::kMatrix: {
-        const PanelFormat format = FormatFor(weights, isa);
-        const auto in = static_cast<int64_t>(std::min<uint64_t>(
-            SatMul(static_cast<uint64_t>(s.shape[1]), static_cast<uint64_t>(s.shape[2])), INT64_MAX));
-        recipe.push_back({PanelBytes(format, s.shape[0], in), format.dtype, format.group});
-        break;
-      }
+      case Form::kMatrix: recipe.push_back(StoredMatrix(s, weights, isa)); break;
       case Form::kVector: recipe.push_back({Bytes{s.Elements()} * 4, DType::kF32, 1}); break;
       case Form::kRows: recipe.push_back({Bytes{s.Elements()} * SizeOf(rows), rows, 1}); break;
       case Form::kPlain: recipe.push_back({Bytes{s.Elements()} * SizeOf(s.dtype), s.dtype, 1}); break;

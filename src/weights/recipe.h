@@ -1,12 +1,26 @@
 // How each slot of an anatomy is stored when the weights are held as one element type.
 #pragma once
+#include <string>
+
+#include "codec/ggml_types.h"
 #include "codec/panel.h"
 #include "plan/memory_plan.h"
 
 namespace sotto {
 
-// `weights`: kF32, kF16, kBF16 or kI8. Matrices are panels of it; norms and biases stay fp32; rows that are only added
-// (positions) are fp32, bf16 or fp16 (for int8). Everything else is as declared.
-Recipe MakeRecipe(const Anatomy& anatomy, DType weights, Isa isa);
+// How matrices are held: as an element type in panels, or in the blocks of a GGUF type.
+struct WeightKind {
+  DType dtype = DType::kF32;         // kF32, kF16, kBF16 or kI8
+  const GgmlType* blocks = nullptr;  // instead
+  friend bool operator==(const WeightKind&, const WeightKind&) = default;
+};
+std::string NameOf(const WeightKind& kind);  // "fp16", "int8", "q4_K"
+
+// fp32, fp16, bf16, int8, a GGUF type such as q8_0 or q4_K in any case, int4 (which is q4_0). kUsage.
+Result<WeightKind> ParseWeightKind(const std::string& name);
+
+// Matrices as `weights`; norms and biases stay fp32; rows that are only added (positions) are fp32, bf16 or fp16 (for all
+// that is smaller). Everything else is as declared.
+Recipe MakeRecipe(const Anatomy& anatomy, const WeightKind& weights, Isa isa);
 
 }  // namespace sotto

@@ -6,29 +6,31 @@
 #pragma once
 #include <vector>
 
+#include "models/blocks/shards.h"
 #include "models/model.h"
 
 namespace sotto {
 
 struct AudioEncoderConfig {
   int64_t d_model = 0, layers = 0, heads = 0, ffn = 0, n_mels = 0, positions = 0;
+  int64_t head_dim() const { return d_model / heads; }
 };
 
 struct AudioEncoderLayer {
   Scope at;
   const AudioEncoderConfig& c;
   Vector norm1{at, "self_attn_layer_norm.weight", c.d_model}, norm1_bias{at, "self_attn_layer_norm.bias", c.d_model};
-  Matrix wq{at, "self_attn.q_proj.weight", c.d_model, c.d_model};
-  Vector bq{at, "self_attn.q_proj.bias", c.d_model};
-  Matrix wk{at, "self_attn.k_proj.weight", c.d_model, c.d_model};
-  Matrix wv{at, "self_attn.v_proj.weight", c.d_model, c.d_model};
-  Vector bv{at, "self_attn.v_proj.bias", c.d_model};
-  Matrix wo{at, "self_attn.out_proj.weight", c.d_model, c.d_model};
+  Matrix wq{at, "self_attn.q_proj.weight", c.d_model, c.d_model, ByOut(c.head_dim())};
+  Vector bq{at, "self_attn.q_proj.bias", c.d_model, ByOut(c.head_dim())};
+  Matrix wk{at, "self_attn.k_proj.weight", c.d_model, c.d_model, ByOut(c.head_dim())};
+  Matrix wv{at, "self_attn.v_proj.weight", c.d_model, c.d_model, ByOut(c.head_dim())};
+  Vector bv{at, "self_attn.v_proj.bias", c.d_model, ByOut(c.head_dim())};
+  Matrix wo{at, "self_attn.out_proj.weight", c.d_model, c.d_model, ByIn(c.head_dim())};
   Vector bo{at, "self_attn.out_proj.bias", c.d_model};
   Vector norm2{at, "final_layer_norm.weight", c.d_model}, norm2_bias{at, "final_layer_norm.bias", c.d_model};
-  Matrix fc1{at, "fc1.weight", c.ffn, c.d_model};
-  Vector fc1_bias{at, "fc1.bias", c.ffn};
-  Matrix fc2{at, "fc2.weight", c.d_model, c.ffn};
+  Matrix fc1{at, "fc1.weight", c.ffn, c.d_model, ByOut()};
+  Vector fc1_bias{at, "fc1.bias", c.ffn, ByOut()};
+  Matrix fc2{at, "fc2.weight", c.d_model, c.ffn, ByIn()};
   Vector fc2_bias{at, "fc2.bias", c.d_model};
 };
 

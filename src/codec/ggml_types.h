@@ -1,0 +1,47 @@
+// The element types of GGUF files: blocks of a fixed count of elements in a fixed count of bytes. Sizes: struct definitions of
+// ggml (github.com/ggml-org/ggml, src/ggml-common.h); the same table is gguf.GGML_QUANT_SIZES of the Python package, and a
+// test compares the two.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "base/bytes.h"
+
+namespace sotto {
+
+struct GgmlType {
+  uint32_t id;  // as a file writes it
+  std::string_view name;
+  uint32_t block, bytes;  // elements and bytes of a block
+};
+
+inline constexpr GgmlType kGgmlTypes[] = {
+    {0, "F32", 1, 4},        {1, "F16", 1, 2},        {2, "Q4_0", 32, 18},     {3, "Q4_1", 32, 20},
+    {6, "Q5_0", 32, 22},     {7, "Q5_1", 32, 24},     {8, "Q8_0", 32, 34},     {9, "Q8_1", 32, 40},
+    {10, "Q2_K", 256, 84},   {11, "Q3_K", 256, 110},  {12, "Q4_K", 256, 144},  {13, "Q5_K", 256, 176},
+    {14, "Q6_K", 256, 210},  {15, "Q8_K", 256, 292},  {16, "IQ2_XXS", 256, 66}, {17, "IQ2_XS", 256, 74},
+    {18, "IQ3_XXS", 256, 98}, {19, "IQ1_S", 256, 50}, {20, "IQ4_NL", 32, 18},  {21, "IQ3_S", 256, 110},
+    {22, "IQ2_S", 256, 82},  {23, "IQ4_XS", 256, 136}, {24, "I8", 1, 1},       {25, "I16", 1, 2},
+    {26, "I32", 1, 4},       {27, "I64", 1, 8},       {28, "F64", 1, 8},       {29, "IQ1_M", 256, 56},
+    {30, "BF16", 1, 2},      {34, "TQ1_0", 256, 54},  {35, "TQ2_0", 256, 66},  {39, "MXFP4", 32, 17},
+};
+
+constexpr const GgmlType* FindGgmlType(uint32_t id) {
+  for (const GgmlType& t : kGgmlTypes)
+    if (t.id == id) return &t;
+  return nullptr;
+}
+
+constexpr const GgmlType* FindGgmlType(std::string_view name) {
+  for (const GgmlType& t : kGgmlTypes)
+    if (t.name == name) return &t;
+  return nullptr;
+}
+
+// Bytes of `rows` rows of `cols` elements each; saturates. A row is whole blocks.
+inline uint64_t GgmlBytes(const GgmlType& type, uint64_t rows, uint64_t cols) {
+  return SatMul(rows, SatMul(cols / type.block + (cols % type.block != 0), type.bytes));
+}
+
+}  // namespace sotto

@@ -1,0 +1,80 @@
+#include "models/text.h"
+
+#include <fmt/format.h>
+
+namespace sotto {
+namespace {
+
+TextFamily* g_first = nullptr;
+
+class TextModel final : public Model {
+ public:
+  TextModel(const TextConfig& config, const Workload& workload, Anatomy& anatomy)
+      : decoder_(Scope{&anatomy, "model."}, Scope{&anatomy, ""}, config, workload) {
+    info_.type = "decoder";
+    decoder_.Describe(workload, &info_);
+  }
+
+ private:
+  TextDecoder decoder_;
+};
+
+Result<std::unique_ptr<Model>> Build(const Json& json, const Workload& workload, Anatomy& anatomy) {
+  const ClassConfig config = TRY(ClassConfig::Of(json, "config.json"));
+  const TextConfig c = TRY(ReadText(config));
+  return std::unique_ptr<Model>(std::make_unique<TextModel>(c, workload, anatomy));
+}
+
+}  // namespace
+
+void RegisterTextFamily(TextFamily* family) {
+  family->next = g_first;
+  g_first = family;
+  family->architecture = {family->model_type, Build};
+  RegisterArchitecture(&family->architecture);
+}
+
+Result<TextConfig> ReadText(const ClassConfig& config) {
+  std::string known;
+  for (const TextFamily* f = g_first; f != nullptr; f = f->next) {
+    if (f->model_type == config.type()) return f->read(config);
+    known += (known.empty() ? "" : ", ") + std::string(f->model_type);
+  }
+  return BadModel(fmt::format("{}: model_type '{}' is no language model that sotto knows; it knows {}", config.where(),
+                              config.type().substr(0, 60), known));
+}
+
+Result<TextConfig> ReadCommonText(const ClassConfig& j) {
+  TextConfig c;
+  c.d_model = TRY(j.Int("hidden_size", 1, kMaxWidth));
+  c.layers = TRY(j.Int("num_hidden_layers", 1, kMaxLayers));
+  c.heads = TRY(j.Int("num_attention_heads", 1, kMaxWidth));
+  c.kv_heads = TRY(j.IntOr("num_key_value_heads", 1, kMaxWidth, c.heads));
+  c.ffn = TRY(j.Int("intermediate_size", 1, kMaxWidth));
+  c.vocab_size = TRY(j.Int("vocab_size", 1, kMaxVocab));
+  c.max_context = TRY(j.Int("max_position_embeddings", 1, kMaxContext));
+  c.tied = TRY(j.Bool("tie_word_embeddings"));
+  c.head_dim = TRY(j.IntOr("head_dim", 1, kMaxWidth, c.d_model / c.heads));
+  if (c.head_dim == 0) return j.Bad("num_attention_heads", fmt::format("is {}, more than 'hidden_size'", c.heads));
+  if (c.heads % c.kv_heads != 0)
+    return j.Bad("num_key_value_heads", fmt::format("is {}, of which {} heads are no multiple", c.kv_heads, c.heads));
+  return c;
+}
+
+Result<std::vector<bool>> ReadSliding(const ClassConfig& j, int64_t layers, bool (*rule)(int64_t, int64_t),
+                                      int64_t pattern) {
+  std::vector<bool> sliding(static_cast<size_t>(layers));
+  for (int64_t i = 0; i < layers; ++i) sliding[static_cast<size_t>(i)] = rule(i, pattern);
+  if (!j.Has("layer_types")) return sliding;
+  const Json& types = j.json()["layer_types"];
+  if (!types.is_array() || types.size() < sliding.size())
+    return j.Bad("layer_types", fmt::format("must list {} layers", layers));
+  for (size_t i = 0; i < sliding.size(); ++i) {
+    if (types[i] != "sliding_attention" && types[i] != "full_attention" && types[i] != "chunked_attention")
+      return j.Bad("layer_types", "holds something else than sliding_attention and full_attention");
+    sliding[i] = types[i] != "full_attention";
+  }
+  return sliding;
+}
+
+}  // namespace sotto
