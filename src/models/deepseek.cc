@@ -9,6 +9,7 @@ namespace {
 Result<TextConfig> ReadDeepseek(const ClassConfig& j) {
   TextConfig c = TRY(ReadCommonText(j));
   c.qkv_bias = c.o_bias = TRY(j.Bool("attention_bias"));
+  if (j.type() == "deepseek_v2") c.mlp_bias = TRY(j.Bool("mlp_bias"));
   c.mla.q_rank = TRY(j.IntOr("q_lora_rank", 1, kMaxWidth, 0));
   if (j.json().contains("q_lora_rank") && !j.Has("q_lora_rank")) c.mla.q_rank = 0;  // null: no factorisation
   c.mla.kv_rank = TRY(j.Int("kv_lora_rank", 1, kMaxWidth));
@@ -26,7 +27,7 @@ Result<TextConfig> ReadDeepseek(const ClassConfig& j) {
 }
 
 TextFamily g_v2{"deepseek_v2", ReadDeepseek}, g_v3{"deepseek_v3", ReadDeepseek};
-const bool g_registered = (RegisterTextFamily(&g_v2), RegisterTextFamily(&g_v3), true);
+const bool kRegistered = (RegisterTextFamily(&g_v2), RegisterTextFamily(&g_v3), true);
 
 }  // namespace
 }  // namespace sotto

@@ -25,7 +25,7 @@ Result<TextConfig> ReadGemma3(const ClassConfig& j) {
 }
 
 TextFamily g_gemma2{"gemma2", ReadGemma2}, g_gemma3{"gemma3_text", ReadGemma3};
-const bool g_registered = (RegisterTextFamily(&g_gemma2), RegisterTextFamily(&g_gemma3), true);
+const bool kRegistered = (RegisterTextFamily(&g_gemma2), RegisterTextFamily(&g_gemma3), true);
 
 }  // namespace
 }  // namespace sotto

@@ -21,7 +21,7 @@ Result<TextConfig> ReadMistral(const ClassConfig& j) {
 }
 
 TextFamily g_llama{"llama", ReadLlama}, g_mistral{"mistral", ReadMistral};
-const bool g_registered = (RegisterTextFamily(&g_llama), RegisterTextFamily(&g_mistral), true);
+const bool kRegistered = (RegisterTextFamily(&g_llama), RegisterTextFamily(&g_mistral), true);
 
 }  // namespace
 }  // namespace sotto

@@ -16,7 +16,7 @@ Result<TextConfig> ReadPhi3(const ClassConfig& j) {
 }
 
 TextFamily g_phi3{"phi3", ReadPhi3};
-const bool g_registered = (RegisterTextFamily(&g_phi3), true);
+const bool kRegistered = (RegisterTextFamily(&g_phi3), true);
 
 }  // namespace
 }  // namespace sotto

@@ -2,6 +2,8 @@
 // transformers' Qwen2Config, Qwen3Config, Qwen3MoeConfig.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "models/text.h"
 
 namespace sotto {
@@ -29,6 +31,7 @@ Result<TextConfig> ReadQwen3(const ClassConfig& j) {
 
 Result<TextConfig> ReadQwen3Moe(const ClassConfig& j) {
   TextConfig c = TRY(ReadQwen3(j));
+  std::fill(c.sliding.begin(), c.sliding.end(), true);  // its class ignores max_window_layers
   c.moe.experts = TRY(j.Int("num_experts", 1, 1 << 16));
   c.moe.ffn = TRY(j.Int("moe_intermediate_size", 1, kMaxWidth));
   const int64_t step = TRY(j.Int("decoder_sparse_step", 1, kMaxLayers));
@@ -47,7 +50,7 @@ Result<TextConfig> ReadQwen3Moe(const ClassConfig& j) {
 }
 
 TextFamily g_qwen2{"qwen2", ReadQwen2}, g_qwen3{"qwen3", ReadQwen3}, g_qwen3_moe{"qwen3_moe", ReadQwen3Moe};
-const bool g_registered = (RegisterTextFamily(&g_qwen2), RegisterTextFamily(&g_qwen3), RegisterTextFamily(&g_qwen3_moe),
+const bool kRegistered = (RegisterTextFamily(&g_qwen2), RegisterTextFamily(&g_qwen3), RegisterTextFamily(&g_qwen3_moe),
                            true);
 
 }  // namespace

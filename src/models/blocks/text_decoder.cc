@@ -67,8 +67,7 @@ TextLayer::TextLayer(const Scope& at, const TextConfig& c, bool sparse) {
   if (sparse) {
     const MoeConfig& m = c.moe;
     router = Matrix(mlp, "gate.weight", m.experts, c.d_model);
-    if (m.router_bias)
-      router_bias = Table(mlp, "gate.e_score_correction_bias", static_cast<uint64_t>(m.experts) * sizeof(float));
+    if (m.router_bias) router_bias = Vector(mlp, "gate.e_score_correction_bias", m.experts);
     // All experts stacked, one behind the other: [experts * 2 * ffn, d_model] and [experts * d_model, ffn].
     const Scope experts = (mlp / "experts").As(Component::kExperts);
     expert_gate_up = Matrix(experts, "gate_up_proj", m.experts * 2 * m.ffn, c.d_model, ByOut());
@@ -78,6 +77,11 @@ TextLayer::TextLayer(const Scope& at, const TextConfig& c, bool sparse) {
       shared_gate = Matrix(shared, "gate_proj.weight", m.shared_ffn, c.d_model, ByOut());
       shared_up = Matrix(shared, "up_proj.weight", m.shared_ffn, c.d_model, ByOut());
       shared_down = Matrix(shared, "down_proj.weight", c.d_model, m.shared_ffn, ByIn());
+      if (c.mlp_bias) {
+        gate_bias = Vector(shared, "gate_proj.bias", m.shared_ffn, ByOut());
+        up_bias = Vector(shared, "up_proj.bias", m.shared_ffn, ByOut());
+        down_bias = Vector(shared, "down_proj.bias", c.d_model);
+      }
       if (m.shared_gate) shared_switch = Matrix(mlp, "shared_expert_gate.weight", 1, c.d_model);
     }
     return;
@@ -100,59 +104,67 @@ int64_t KvCapacity(int64_t window, int64_t rows, int64_t context) {
   return window == 0 ? context : std::min(context, window + rows - 1);
 }
 
-TextDecoder::TextDecoder(const Scope& root, const Scope& head, const TextConfig& config, const Workload& n)
-    : c_(config),
-      context_(n.context == 0 ? std::min(c_.max_context, kDefaultContext) : n.context),
-      rows_(std::max(n.sequences * n.beams, std::min(kPrefillRows, context_))),
-      embedding_(root.As(Component::kEmbedding), "embed_tokens.weight", c_.vocab_size, c_.d_model, ByOut()) {
-  const Scope decoder = root.As(Component::kDecoder);
+TextRoom::TextRoom(const TextConfig& c, const Workload& n)
+    : context_(n.context == 0 ? std::min(c.max_context, kDefaultContext) : n.context),
+      rows_(std::max(n.sequences * n.beams, std::min(kPrefillRows, context_))) {}
+
+void TextRoom::Declare(const Scope& decoder, const TextConfig& c, const Workload& n) {
   std::vector<KvShape> shapes;
-  layers_.reserve(static_cast<size_t>(c_.layers));
-  for (int i = 0; i < c_.layers; ++i) {
-    const auto at = static_cast<size_t>(i);
-    layers_.emplace_back((decoder / "layers" / std::to_string(i)).Layer(i), c_, !c_.sparse.empty() && c_.sparse[at]);
-    const int64_t window = !c_.sliding.empty() && c_.sliding[at] ? c_.window : 0;
+  for (int64_t i = 0; i < c.layers - c.shared_kv_layers; ++i) {
+    const int64_t window = !c.sliding.empty() && c.sliding[static_cast<size_t>(i)] ? c.window : 0;
     const int64_t capacity = KvCapacity(window, rows_, context_);
-    if (c_.mla.kv_rank > 0)
-      shapes.push_back({1, c_.mla.kv_rank, capacity, c_.mla.rope_dim});
+    if (c.mla.kv_rank > 0)
+      shapes.push_back({1, c.mla.kv_rank, capacity, c.mla.rope_dim});
     else
-      shapes.push_back({c_.kv_heads, c_.head_dim, capacity});
+      shapes.push_back({c.kv_heads, c.head_dim, capacity});
   }
-  norm_ = Vector(decoder, "norm.weight", c_.d_model);
-  if (!c_.tied) head_ = Matrix(head.As(Component::kLmHead), "lm_head.weight", c_.vocab_size, c_.d_model, ByOut());
   kv_ = n.kv->declare((decoder / "kv").During(kGenerate), shapes, n.sequences * n.beams);
 
   const Scope step = decoder.During(kGenerate);
-  const int64_t ffn = std::max({c_.ffn, c_.moe.ffn, c_.moe.shared_ffn});
   const auto split = [&](const char* name, int64_t rows, int64_t cols, int64_t unit) {
     return Buffer(step, name, rows, cols, DType::kF32, Role::kActivation, ByIn(unit));
   };
-  const bool latent = c_.mla.kv_rank > 0;
-  const int64_t key = latent ? c_.mla.kv_rank + c_.mla.rope_dim : c_.kv_heads * c_.head_dim;
-  x_ = Buffer(step, "x", rows_, c_.d_model);
-  h_ = Buffer(step, "h", rows_, c_.d_model);
-  q_ = split("q", rows_, QueryDim(c_), QueryDim(c_) / c_.heads);
-  k_ = split("k", rows_, key, latent ? key : c_.head_dim);
-  v_ = split("v", rows_, key, latent ? key : c_.head_dim);
-  attended_ = split("attended", rows_, AttendedDim(c_), AttendedDim(c_) / c_.heads);
+  const bool latent = c.mla.kv_rank > 0;
+  const int64_t key = latent ? c.mla.kv_rank + c.mla.rope_dim : c.kv_heads * c.head_dim;
+  const int64_t ffn = std::max({c.ffn, c.moe.ffn, c.moe.shared_ffn});
+  x_ = Buffer(step, "x", rows_, c.d_model);
+  h_ = Buffer(step, "h", rows_, c.d_model);
+  q_ = split("q", rows_, QueryDim(c), QueryDim(c) / c.heads);
+  k_ = split("k", rows_, key, latent ? key : c.head_dim);
+  v_ = split("v", rows_, key, latent ? key : c.head_dim);
+  attended_ = split("attended", rows_, AttendedDim(c), AttendedDim(c) / c.heads);
   gate_ = split("gate", rows_, ffn, 1);
   up_ = split("up", rows_, ffn, 1);
-  logits_ = split("logits", n.sequences * n.beams, c_.vocab_size, 1);
+  logits_ = split("logits", n.sequences * n.beams, c.vocab_size, 1);
 }
 
-void TextDecoder::Describe(const Workload& n, ModelInfo* info) const {
-  info->d_model = c_.d_model;
-  info->head_dim = c_.mla.kv_rank > 0 ? c_.mla.nope_dim + c_.mla.rope_dim : c_.head_dim;
-  info->vocab_size = c_.vocab_size;
+void TextRoom::Describe(const TextConfig& c, const Workload& n, ModelInfo* info) const {
+  info->d_model = c.d_model;
+  info->head_dim = c.mla.kv_rank > 0 ? c.mla.nope_dim + c.mla.rope_dim : c.head_dim;
+  info->vocab_size = c.vocab_size;
   info->context = context_;
-  info->max_context = c_.max_context;
-  const int64_t elements =
-      c_.mla.kv_rank > 0 ? c_.mla.kv_rank + c_.mla.rope_dim : 2 * c_.kv_heads * c_.head_dim;
+  info->max_context = c.max_context;
+  const int64_t elements = c.mla.kv_rank > 0 ? c.mla.kv_rank + c.mla.rope_dim : 2 * c.kv_heads * c.head_dim;
+  const int64_t caching = c.layers - c.shared_kv_layers;
   int64_t growing = 0;  // layers whose cache still grows when the windows are full
-  for (int64_t i = 0; i < c_.layers; ++i) growing += c_.sliding.empty() || !c_.sliding[static_cast<size_t>(i)];
+  for (int64_t i = 0; i < caching; ++i) growing += c.sliding.empty() || !c.sliding[static_cast<size_t>(i)];
   const auto size = static_cast<int64_t>(SizeOf(n.kv->dtype));
-  info->kv_bytes_per_token = size * elements * c_.layers;
+  info->kv_bytes_per_token = size * elements * caching;
   info->kv_bytes_per_token_beyond_window = size * elements * growing;
+}
+
+TextDecoder::TextDecoder(const Scope& root, const Scope& head, const TextConfig& config, const Workload& n)
+    : c_(config),
+      room_(config, n),
+      embedding_(root.As(Component::kEmbedding), "embed_tokens.weight", c_.vocab_size, c_.d_model, ByOut()) {
+  const Scope decoder = root.As(Component::kDecoder);
+  layers_.reserve(static_cast<size_t>(c_.layers));
+  for (int i = 0; i < c_.layers; ++i)
+    layers_.emplace_back((decoder / "layers" / std::to_string(i)).Layer(i), c_,
+                         !c_.sparse.empty() && c_.sparse[static_cast<size_t>(i)]);
+  norm_ = Vector(decoder, "norm.weight", c_.d_model);
+  if (!c_.tied) head_ = Matrix(head.As(Component::kLmHead), "lm_head.weight", c_.vocab_size, c_.d_model, ByOut());
+  room_.Declare(decoder, c_, n);
 }
 
 }  // namespace sotto

@@ -35,6 +35,7 @@ struct TextConfig {
   bool post_norms = false;  // behind attention and MLP too (Gemma 2 and 3)
   int64_t window = 0;       // positions that a sliding layer sees
   std::vector<bool> sliding, sparse;  // by layer; empty: none
+  int64_t shared_kv_layers = 0;       // the last ones, which read an earlier layer's cache (Gemma-3n)
   MoeConfig moe;
   MlaConfig mla;
 };
@@ -53,7 +54,21 @@ struct TextLayer {
   Matrix gate, up, gate_up, down;
   Vector gate_bias, up_bias, down_bias;
   Matrix router, expert_gate_up, expert_down, shared_gate, shared_up, shared_down, shared_switch;
-  Table router_bias;
+  Vector router_bias;
+};
+
+// Caches and buffers of a decoder: what its weights don't tell. Shared by decoders whose layers differ.
+class TextRoom {
+ public:
+  TextRoom(const TextConfig& config, const Workload& workload);
+  void Declare(const Scope& decoder, const TextConfig& config, const Workload& workload);
+  void Describe(const TextConfig& config, const Workload& workload, ModelInfo* info) const;
+  int64_t rows() const { return rows_; }
+
+ private:
+  int64_t context_, rows_;
+  std::unique_ptr<KvStore> kv_;
+  Buffer x_, h_, q_, k_, v_, attended_, gate_, up_, logits_;
 };
 
 class TextDecoder {
@@ -62,18 +77,15 @@ class TextDecoder {
   TextDecoder(const Scope& root, const Scope& head, const TextConfig& config, const Workload& workload);
   TextDecoder(const TextDecoder&) = delete;
 
-  int64_t rows() const { return rows_; }
-  void Describe(const Workload& workload, ModelInfo* info) const;
+  void Describe(const Workload& workload, ModelInfo* info) const { room_.Describe(c_, workload, info); }
 
  private:
   const TextConfig c_;
-  int64_t context_, rows_;
+  TextRoom room_;
   Matrix embedding_;
   std::vector<TextLayer> layers_;
   Vector norm_;
   Matrix head_;
-  std::unique_ptr<KvStore> kv_;
-  Buffer x_, h_, q_, k_, v_, attended_, gate_, up_, logits_;
 };
 
 }  // namespace sotto
