@@ -51,7 +51,7 @@ HEADLESS = TOWER | {"vision_use_head": False}
 ODD = [
     ("llama", {"attention_bias": True}), ("llama", {"mlp_bias": True, "tie_word_embeddings": True}), ("mistral", {}),
     ("qwen2", {}), ("qwen3", {"attention_bias": True}), ("phi3", {}), ("phi", {"tie_word_embeddings": True}),
-    ("phi", {"qk_layernorm": True, "head_dim": 16}), ("gemma2", {"attention_bias": True, "tie_word_embeddings": False}),
+    ("phi", {"qk_layernorm": True}), ("gemma2", {"attention_bias": True, "tie_word_embeddings": False}),
     ("qwen3_moe", {"num_experts": 4, "decoder_sparse_step": 2}), ("qwen3_moe", {"mlp_only_layers": [1]}),
     ("deepseek_v3", {"q_lora_rank": None, "attention_bias": True, "first_k_dense_replace": 1, "n_shared_experts": 3}),
     ("deepseek_v2", {"attention_bias": True, "mlp_bias": True, "first_k_dense_replace": 2}),
@@ -98,7 +98,8 @@ def attention(c: dict) -> int:
         bias = False
     q, kv = heads * d, c["num_key_value_heads"] * d
     qkv_bias, o_bias = {"qwen2": (True, False), "phi": (True, True)}.get(kind, (bias, bias))
-    norms = 2 * d if kind in ("qwen3", "qwen3_moe", "gemma3_text") else 4 * d if c.get("qk_layernorm") else 0
+    norms = 2 * d if kind in ("qwen3", "qwen3_moe", "gemma3_text") else 0
+    norms += 4 * (h // heads) if c.get("qk_layernorm") else 0
     return (h + qkv_bias) * (q + 2 * kv) + (q + o_bias) * h + norms
 
 
