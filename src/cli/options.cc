@@ -16,13 +16,16 @@ void AddShared(CLI::App* app, SharedOptions* o) {
   app->add_option("--memory", o->memory,
                   "Budget: 512MiB, 2GiB, 6GB, 80% (of what is free), or bytes. Default: what is free now")
       ->envname("SOTTO_MEMORY");
-  app->add_option("--weights", o->weights, "fp32, fp16, bf16, int8, or auto: the most precise that fits; to plan also int4 and GGUF types (q8_0, q4_k ...)")
+  app->add_option("--weights", o->weights,
+                  "fp32, fp16, bf16, int8, or auto: the most precise that fits; to plan also int4 and GGUF types "
+                  "(q8_0, q4_k ...)")
       ->envname("SOTTO_WEIGHTS")
       ->capture_default_str();
   app->add_option("--kv", o->kv, "Cache of keys and values: fp32, fp16, bf16 or auto")
       ->envname("SOTTO_KV")
       ->capture_default_str();
-  app->add_option("--context", o->context, "Decoder positions; default: the model's maximum, at most 4096")->envname("SOTTO_CONTEXT");
+  app->add_option("--context", o->context, "Decoder positions; default: the model's maximum, at most 4096")
+      ->envname("SOTTO_CONTEXT");
   app->add_option("--batch", o->batch, "Sequences decoded side by side; default: as many as are useful and fit")
       ->envname("SOTTO_BATCH");
   app->add_option("--beam", o->beam, "Beams of each sequence (planned only)")->capture_default_str();

@@ -12,7 +12,6 @@ struct Options {
   SharedOptions shared;
   std::vector<std::string> models;
   std::string timeline;
-  double audio_seconds = 0;
 };
 
 Result<Planned> PlanOne(const Options& o, const std::string& what) {
@@ -38,14 +37,15 @@ int Run(const Options& o) {
         Report(planned.error(), false);
       continue;
     }
+    const bool refused = !planned->fits && !o.shared.memory.empty();  // without a budget it is only said
     if (o.shared.json) {
       Json document = PlanJson(*planned);
-      if (!planned->fits) document["error"] = ErrorJson(Refusal(*planned));
+      if (refused) document["error"] = ErrorJson(Refusal(*planned));
       all.push_back(std::move(document));
     } else {
       fmt::print("{}{}", &what == &o.models[0] ? "" : "\n", PlanTable(*planned));
     }
-    if (!planned->fits) {
+    if (refused) {
       worst = std::max(worst, static_cast<int>(Code::kOverBudget));
       if (!o.shared.json) {
         std::fflush(stdout);

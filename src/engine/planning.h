@@ -19,18 +19,18 @@ namespace sotto {
 
 // What a person may fix; everything else is chosen.
 struct PlanRequest {
-  std::optional<Bytes> budget;   // nothing: what is free now, or none
-  bool unbounded = false;        // without a budget the first choice is laid out, and it is only said whether it fits now
+  std::optional<Bytes> budget;  // nothing: what is free now, or none
+  bool unbounded = false;  // without a budget the first choice is laid out, and it is only said whether it fits now
   std::string weights = "auto";  // fp32, fp16, bf16, int8, a GGUF type, auto
   std::string kv = "auto";       // fp32, fp16, bf16, auto
   int64_t batch = 0;             // 0: as many as are useful and fit
   int64_t useful_batch = 1;      // how many sequences there is work for
   int64_t beam = 1;
-  int64_t tp = 1;                // tensor-parallel ranks; the plan is that of one
-  int64_t context = 0;           // 0: the model's maximum, or kDefaultContext if that is less
-  double audio_seconds = 0;      // of a sequence; 0: one window
-  int threads = 0;               // 0: all CPUs of this process
-  bool tokenizer = true;         // whether text is wanted (logits and stages work without)
+  int64_t tp = 1;            // tensor-parallel ranks; the plan is that of one
+  int64_t context = 0;       // 0: the model's maximum, or kDefaultContext if that is less
+  double audio_seconds = 0;  // of a sequence; 0: one window
+  int threads = 0;           // 0: all CPUs of this process
+  bool tokenizer = true;     // whether text is wanted (logits and stages work without)
 };
 
 // The engine's own slots, in the same anatomy as the model's.
@@ -64,7 +64,7 @@ struct Planned {
   std::optional<ModelFiles> files;  // opened and checked, when there are weights
   uint64_t tokenizer_bytes = 0;
   std::optional<TokenizerSize> tokenizer;  // when the directory has one
-  MelParams mel;  // without meaning for a model that does not hear
+  MelParams mel;                           // without meaning for a model that does not hear
   PlanRequest request;
   Isa isa = Isa::kPortable;
   int threads = 1;

@@ -52,6 +52,20 @@ uint64_t EncoderKvFormula(const Planned& p) {
 }
 
 double WindowSeconds(const Planned& p) { return static_cast<double>(p.mel.n_samples) / kSampleRate; }
+double AudioSeconds(const Planned& p) {
+  const ModelInfo& info = p.layout.model->info();
+  if (info.type == "decoder") return 0;
+  return info.type == "audio-llm" && p.request.audio_seconds > 0 ? p.request.audio_seconds : WindowSeconds(p);
+}
+// Positions of the sequence that audio takes: an audio-language model's; an encoder-decoder's states beside its sequence.
+int64_t AudioTokens(const Planned& p) {
+  const ModelInfo& info = p.layout.model->info();
+  return info.type == "audio-llm" ? info.audio_tokens : info.audio_positions;
+}
+double BytesPerSecond(const Planned& p) {
+  return static_cast<double>(p.layout.model->info().kv_bytes_per_token) * static_cast<double>(AudioTokens(p)) /
+         AudioSeconds(p);
+}
 
 Json PhasesJson(const Planned& p) {
   Json phases = Json::array();
@@ -75,13 +89,20 @@ Json PlanJson(const Planned& p) {
   const Layout& l = p.layout;
   const ModelInfo& info = l.model->info();
   const Sums sums = PeakSums(p);
-  Json parameters = {{"total", l.anatomy->Parameters()}};
-  for (int c = 0; c < kComponents; ++c)
-    if (static_cast<Component>(c) != Component::kEngine)
-      parameters[std::string(NameOf(static_cast<Component>(c)))] = l.anatomy->Parameters(static_cast<Component>(c));
+  Json parameters = {{"total", l.anatomy->Parameters()}}, weights = Json::object();
+  for (int i = 0; i < kComponents; ++i) {
+    const auto c = static_cast<Component>(i);
+    const uint64_t n = l.anatomy->Parameters(c);
+    if (c == Component::kEngine || (n == 0 && c > Component::kLmHead))
+      continue;  // rarer parts only where there are any
+    parameters[std::string(NameOf(c))] = n;
+    weights[std::string(NameOf(c)) + "_weight_bytes"] = WeightBytes(p, c);
+  }
   const uint64_t encoder = WeightBytes(p, Component::kEncoder);
-  const uint64_t decoder = WeightBytes(p, Component::kDecoder) + WeightBytes(p, Component::kCrossAttention) +
-                           WeightBytes(p, Component::kEmbedding) + WeightBytes(p, Component::kLmHead);
+  uint64_t decoder = 0;  // everything that generates
+  for (const Component c : {Component::kDecoder, Component::kCrossAttention, Component::kEmbedding, Component::kLmHead,
+                            Component::kExperts, Component::kPerLayerEmbedding, Component::kMimo})
+    decoder += WeightBytes(p, c);
   const uint64_t projector = WeightBytes(p, Component::kProjector);
   const uint64_t self_kv = KvBytes(p, false), cross_kv = KvBytes(p, true), formula = EncoderKvFormula(p);
   Json j = {{"schema", "sotto.plan/1"},
@@ -96,6 +117,7 @@ Json PlanJson(const Planned& p) {
               {"table_bytes", sums.tables},
               {"runtime_bytes", sums.runtime},
               {"total_bytes", sums.total}}},
+            {"weights", weights},
             {"breakdown",
              {{"encoder_weight_bytes", encoder},
               {"decoder_weight_bytes", decoder},
@@ -105,19 +127,22 @@ Json PlanJson(const Planned& p) {
               {"encoder_kv_cache_bytes", 0},
               {"encoder_kv_formula_bytes", formula},
               {"kv_bytes_per_token", info.kv_bytes_per_token},
+              {"kv_bytes_per_token_beyond_window", info.kv_bytes_per_token_beyond_window},
               {"cross_attention_weight_bytes", WeightBytes(p, Component::kCrossAttention)},
               {"embedding_weight_bytes", WeightBytes(p, Component::kEmbedding)}}},
             {"audio",
-             {{"seconds", WindowSeconds(p)}, {"audio_tokens", info.audio_positions}, {"bytes_per_second_of_audio", 0}}},
+             {{"seconds", AudioSeconds(p)},
+              {"audio_tokens", AudioTokens(p)},
+              {"bytes_per_second_of_audio", info.type == "audio-llm" ? BytesPerSecond(p) : 0.0}}},
             {"workload",
              {{"weights", NameOf(l.choice.weights)},
               {"weights_stored", NameOf(p.stored)},
               {"kv", l.choice.kv->name},
               {"context", info.context},
               {"batch", l.choice.batch},
-              {"beam", 1},
-              {"audio_seconds", WindowSeconds(p)},
-              {"tp", 1},
+              {"beam", p.request.beam},
+              {"audio_seconds", AudioSeconds(p)},
+              {"tp", p.request.tp},
               {"device", "cpu"},
               {"threads", p.threads},
               {"isa", NameOf(p.isa)}}},
@@ -148,32 +173,51 @@ std::string PlanTable(const Planned& p) {
   const Layout& l = p.layout;
   const ModelInfo& info = l.model->info();
   const Sums sums = PeakSums(p);
-  std::string out = fmt::format("{}: {}, {} parameters\n", p.dir.name, info.type, l.anatomy->Parameters());
-  out += fmt::format("weights {}{}, cache {}, batch {}, context {}, windows of {:g} s, {} threads, {}\n\n",
-                     NameOf(l.choice.weights),
-                     l.choice.weights == p.stored ? " (as stored)" : fmt::format(" (stored as {})", NameOf(p.stored)),
-                     l.choice.kv->name, l.choice.batch, info.context, WindowSeconds(p), p.threads, NameOf(p.isa));
+  const bool hears = info.type != "decoder";
+  std::string out = fmt::format("{}: {}, {} parameters{}{}\n", p.dir.name, info.type, l.anatomy->Parameters(),
+                                p.request.tp > 1 ? fmt::format(" on each of {} ranks", p.request.tp) : "",
+                                l.model->runs() ? "" : "; planned, not run by this version");
+  out += fmt::format(
+      "weights {}{}, cache {}, batch {}{}, context {}{}, {} threads, {}\n\n", NameOf(l.choice.weights),
+      l.choice.weights == WeightKind{p.stored} ? " (as stored)" : fmt::format(" (stored as {})", NameOf(p.stored)),
+      l.choice.kv->name, l.choice.batch, p.request.beam > 1 ? fmt::format(", {} beams", p.request.beam) : "",
+      info.context,
+      !hears                     ? std::string()
+      : info.type == "audio-llm" ? fmt::format(", {:g} s of audio ({} tokens)", AudioSeconds(p), AudioTokens(p))
+                                 : fmt::format(", windows of {:g} s", WindowSeconds(p)),
+      p.threads, NameOf(p.isa));
   const auto row = [&](std::string_view name, uint64_t bytes, std::string_view note = "") {
     out += fmt::format("{:<28}{:>16} {:>12}{}{}\n", name, bytes, Human({bytes}), note.empty() ? "" : "  ", note);
   };
   out += fmt::format("{:<28}{:>16}\n", "component", "bytes");
   row("weights", sums.weights);
-  row("  encoder", WeightBytes(p, Component::kEncoder));
-  row("  decoder", WeightBytes(p, Component::kDecoder));
-  row("  cross-attention", WeightBytes(p, Component::kCrossAttention));
-  row("  embedding and head", WeightBytes(p, Component::kEmbedding));
+  constexpr std::string_view kLabels[kComponents] = {
+      "encoder",  "decoder",    "cross-attention",      "embedding",        "projector", "language head", "experts",
+      "Q-Former", "aggregator", "per-layer embeddings", "speaking decoder", "vision",    "LoRA adapters", ""};
+  for (int i = 0; i < kComponents; ++i) {
+    const auto c = static_cast<Component>(i);
+    const bool shared = c == Component::kEmbedding && l.anatomy->Parameters(Component::kLmHead) == 0;
+    if (const uint64_t bytes = WeightBytes(p, c); c != Component::kEngine && bytes > 0)
+      row(fmt::format("  {}", shared ? "embedding and head" : kLabels[i]), bytes);
+  }
   row("KV cache", sums.kv);
   const std::string_view phase = PhaseName(l.plan.peak_phase);
   row("  self-attention", KvBytes(p, false),
-      phase == "generate" ? "" : "shares addresses with the encoder's activations");
-  row("  cross-attention", KvBytes(p, true), "does not grow");
+      phase != "generate"        ? "shares addresses with the encoder's activations"
+      : info.type != "audio-llm" ? ""
+                                 : fmt::format("{:.0f} bytes a second of audio", BytesPerSecond(p)));
+  if (KvBytes(p, true) > 0) row("  cross-attention", KvBytes(p, true), "does not grow");
   row("activations", sums.activations);
-  row("audio", sums.audio, "the same for any length");
+  if (hears) row("audio", sums.audio, "the same for any length");
   row("tables", sums.tables, "tokenizer");
   row("process", sums.runtime, "binary, libraries, stacks: measured bound");
   row("total", sums.total, fmt::format("peak phase: {}", phase));
   out += fmt::format("\nphases: load {}, encode {}, generate {}\n", Human(l.plan.live[0]), Human(l.plan.live[1]),
                      Human(l.plan.live[2]));
+  if (!p.fits && p.request.unbounded && !p.request.budget)
+    out +=
+        fmt::format("more than the {} bytes ({}) that are free here now; smallest budget that works: {} bytes ({})\n",
+                    p.budget.n, Human(p.budget), p.smallest.n, Human(p.smallest));
   if (p.fits)
     out += fmt::format("budget {} bytes ({}): fits, {} left; smallest budget that works: {} bytes ({})\n", p.budget.n,
                        Human(p.budget), Human({p.budget.n - sums.total}), p.smallest.n, Human(p.smallest));

@@ -50,8 +50,8 @@ Result<TextConfig> ReadQwen3Moe(const ClassConfig& j) {
 }
 
 TextFamily g_qwen2{"qwen2", ReadQwen2}, g_qwen3{"qwen3", ReadQwen3}, g_qwen3_moe{"qwen3_moe", ReadQwen3Moe};
-const bool kRegistered = (RegisterTextFamily(&g_qwen2), RegisterTextFamily(&g_qwen3), RegisterTextFamily(&g_qwen3_moe),
-                           true);
+const bool kRegistered =
+    (RegisterTextFamily(&g_qwen2), RegisterTextFamily(&g_qwen3), RegisterTextFamily(&g_qwen3_moe), true);
 
 }  // namespace
 }  // namespace sotto

@@ -22,7 +22,7 @@ Result<TextConfig> ReadText(const ClassConfig& config);
 Result<TextConfig> ReadCommonText(const ClassConfig& config);
 
 // Which layers slide: layer_types when the config has them, else `rule(layer)`. REQUIRES c.layers.
-Result<std::vector<bool>> ReadSliding(const ClassConfig& config, int64_t layers, bool (*rule)(int64_t layer, int64_t pattern),
-                                      int64_t pattern);
+Result<std::vector<bool>> ReadSliding(const ClassConfig& config, int64_t layers,
+                                      bool (*rule)(int64_t layer, int64_t pattern), int64_t pattern);
 
 }  // namespace sotto

@@ -85,7 +85,8 @@ class Whisper final : public Model {
       : c_(config),
         rows_(std::max(n.sequences * n.beams, kPromptRows)),
         encoder_((root / "encoder").As(Component::kEncoder), c_.encoder),
-        embedding_((root / "decoder").As(Component::kEmbedding), "embed_tokens.weight", c_.vocab_size, c_.d_model, ByOut()),
+        embedding_((root / "decoder").As(Component::kEmbedding), "embed_tokens.weight", c_.vocab_size, c_.d_model,
+                   ByOut()),
         positions_((root / "decoder").As(Component::kDecoder), "embed_positions.weight", c_.context, c_.d_model),
         norm_((root / "decoder").As(Component::kDecoder), "layer_norm.weight", c_.d_model),
         norm_bias_((root / "decoder").As(Component::kDecoder), "layer_norm.bias", c_.d_model) {

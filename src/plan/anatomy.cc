@@ -11,9 +11,9 @@ std::string_view NameOf(Role role) {
 }
 
 std::string_view NameOf(Component component) {
-  constexpr std::string_view kNames[kComponents] = {"encoder", "decoder", "cross_attention", "embedding",
-                                                    "projector", "lm_head", "experts", "qformer",
-                                                    "aggregator", "vision", "adapters", "engine"};
+  constexpr std::string_view kNames[kComponents] = {
+      "encoder", "decoder",    "cross_attention",     "embedding", "projector", "lm_head",  "experts",
+      "qformer", "aggregator", "per_layer_embedding", "mimo",      "vision",    "adapters", "engine"};
   return kNames[static_cast<int>(component)];
 }
 

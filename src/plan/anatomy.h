@@ -35,12 +35,14 @@ enum class Component : uint8_t {
   kExperts,
   kQformer,
   kAggregator,
+  kPerLayerEmbedding,
+  kMimo,  // Kimi-Audio's second decoder, which speaks
   kVision,
   kAdapters,
   kEngine
 };
 std::string_view NameOf(Component component);
-inline constexpr int kComponents = 12;
+inline constexpr int kComponents = 14;
 
 // A set of phases in which a slot is live. Slots that are never live together may share addresses.
 using Phases = uint8_t;

@@ -189,8 +189,8 @@ Result<GgufFile> GgufFile::Open(const std::string& path) {
   }
   g.data_ = RoundUp(r.position(), g.alignment_);
   if (g.tensors_ > 0 && SatAdd(g.data_, end) > g.file_.size())
-    return BadModel(fmt::format("{} has {} bytes, but its tensors end at {}; the file is cut short, fetch it again", path,
-                                g.file_.size(), SatAdd(g.data_, end)));
+    return BadModel(fmt::format("{} has {} bytes, but its tensors end at {}; the file is cut short, fetch it again",
+                                path, g.file_.size(), SatAdd(g.data_, end)));
   std::sort(places.begin(), places.end());
   for (size_t i = 1; i < places.size(); ++i)
     if (places[i].first < places[i - 1].second)

@@ -23,9 +23,9 @@
 namespace sotto {
 
 inline constexpr uint64_t kMaxGgufKeys = 65'536, kMaxGgufTensors = 262'144, kMaxGgufHeaderBytes = 256 * kMiB;
-inline constexpr uint64_t kMaxGgufName = 1024;           // bytes of a key or of a tensor's name
-inline constexpr uint64_t kMaxGgufString = 4 * kMiB;     // of a value: chat templates
-inline constexpr uint64_t kMaxGgufKeptArray = 4096;      // longer arrays (vocabularies) are kept as their count
+inline constexpr uint64_t kMaxGgufName = 1024;        // bytes of a key or of a tensor's name
+inline constexpr uint64_t kMaxGgufString = 4 * kMiB;  // of a value: chat templates
+inline constexpr uint64_t kMaxGgufKeptArray = 4096;   // longer arrays (vocabularies) are kept as their count
 
 struct GgufTensor {
   std::string_view name;

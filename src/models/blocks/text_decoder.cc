@@ -32,8 +32,8 @@ TextLayer::TextLayer(const Scope& at, const TextConfig& c, bool sparse) {
     kv_down = Matrix(attention, "kv_a_proj_with_mqa.weight", m.kv_rank + m.rope_dim, c.d_model);
     if (c.qkv_bias) kv_down_bias = Vector(attention, "kv_a_proj_with_mqa.bias", m.kv_rank + m.rope_dim);
     kv_down_norm = Vector(attention, "kv_a_layernorm.weight", m.kv_rank);
-    kv_up = Matrix(attention, "kv_b_proj.weight", c.heads * (m.nope_dim + m.v_dim), m.kv_rank,
-                   ByOut(m.nope_dim + m.v_dim));
+    kv_up =
+        Matrix(attention, "kv_b_proj.weight", c.heads * (m.nope_dim + m.v_dim), m.kv_rank, ByOut(m.nope_dim + m.v_dim));
     wo = Matrix(attention, "o_proj.weight", c.d_model, AttendedDim(c), ByIn(m.v_dim));
   } else {
     const int64_t q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;

@@ -30,10 +30,10 @@ struct TextConfig {
   int64_t max_context = 0;
   bool tied = false;
   bool qkv_bias = false, o_bias = false, mlp_bias = false, lm_head_bias = false;
-  bool fused = false;       // one tensor for q, k, v and one for gate and up (Phi-3)
-  bool qk_norm = false;     // of each head of queries and keys
-  bool post_norms = false;  // behind attention and MLP too (Gemma 2 and 3)
-  int64_t window = 0;       // positions that a sliding layer sees
+  bool fused = false;                 // one tensor for q, k, v and one for gate and up (Phi-3)
+  bool qk_norm = false;               // of each head of queries and keys
+  bool post_norms = false;            // behind attention and MLP too (Gemma 2 and 3)
+  int64_t window = 0;                 // positions that a sliding layer sees
   std::vector<bool> sliding, sparse;  // by layer; empty: none
   int64_t shared_kv_layers = 0;       // the last ones, which read an earlier layer's cache (Gemma-3n)
   MoeConfig moe;
