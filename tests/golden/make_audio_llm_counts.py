@@ -1,11 +1,11 @@
-"""Counts the parameters of every audio-language model in catalog/ by part and writes audio_llm_parameters.json beside this file.
+"""Counts the parameters of every audio-language model in catalog/ by part: audio_llm_parameters.json beside this file.
 
     python make_audio_llm_counts.py [--out DIRECTORY]   counts, compares, fails at a difference
     python make_audio_llm_counts.py --write             also corrects "parameters" in the catalogue's files
 
 Each model is built twice: as modules on torch's meta device ("how": "transformers", or "rebuilt" from its published
-description where transformers has no class) and by formula from the config's keys. The two must agree in every part. The parts
-are disjoint and add up to "total"; tied tensors count once; buffers don't count.
+description where transformers has no class) and by formula from the config's keys. The two must agree in every part.
+The parts are disjoint and add up to "total"; tied tensors count once; buffers don't count.
     encoder               audio tower: convolutions, positions (also fixed ones that are parameters), blocks, final norm
     projector             what carries audio vectors into the language model; with a Q-Former, the matrix behind it
     qformer, aggregator   query transformers with their query vectors (and GAMA's LayerNorm before its Q-Former)
@@ -16,8 +16,8 @@ are disjoint and add up to "total"; tied tensors count once; buffers don't count
     mimo                  Kimi-Audio's audio output branch: layers, norm, head
     vision                vision tower with its merger, resampler or projection
     adapters              LoRA, never merged
-"audio_tokens" maps seconds to the vectors that join the language model's sequence (formula; compared with transformers' own
-functions where it has some). The notes are in audio_llm_notes.md.
+"audio_tokens" maps seconds to the vectors that join the language model's sequence (formula; compared with transformers'
+own functions where it has some). The notes are in audio_llm_notes.md.
 """
 import argparse
 import json
@@ -39,12 +39,12 @@ from transformers.models.granite_speech import GraniteSpeechConfig, GraniteSpeec
 from transformers.models.granite_speech.feature_extraction_granite_speech import GraniteSpeechFeatureExtractor
 from transformers.models.phi4_multimodal import Phi4MultimodalConfig, Phi4MultimodalForCausalLM
 from transformers.models.phi4_multimodal.feature_extraction_phi4_multimodal import Phi4MultimodalFeatureExtractor
+from transformers.models.qwen2_5_omni import processing_qwen2_5_omni
 from transformers.models.qwen2_5_omni import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
-from transformers.models.qwen2_5_omni.processing_qwen2_5_omni import _get_feat_extract_output_lengths as omni25_lengths
 from transformers.models.qwen2_audio import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 from transformers.models.qwen3_asr import Qwen3ASRConfig, Qwen3ASRForConditionalGeneration
+from transformers.models.qwen3_omni_moe import processing_qwen3_omni_moe
 from transformers.models.qwen3_omni_moe import Qwen3OmniMoeThinkerConfig, Qwen3OmniMoeThinkerForConditionalGeneration
-from transformers.models.qwen3_omni_moe.processing_qwen3_omni_moe import _get_feat_extract_output_lengths as omni3_lengths
 from transformers.models.voxtral import VoxtralConfig, VoxtralForConditionalGeneration
 from transformers.models.voxtral_realtime import VoxtralRealtimeConfig, VoxtralRealtimeForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
@@ -55,8 +55,8 @@ PARTS = ["encoder", "projector", "qformer", "aggregator", "decoder", "experts", 
          "per_layer_embedding", "mimo", "vision", "adapters"]
 SECONDS = (1, 10, 30, 95)
 
-# Totals that were found elsewhere (FACTS.md section 2), without adapters; Gemma-3n without vision. FACTS.md's figures for
-# Phi-4-multimodal are wrong (audio_llm_notes.md says why).
+# Totals that were found elsewhere (FACTS.md section 2), without adapters; Gemma-3n and MiniCPM-o without vision. Its
+# figures for Phi-4-multimodal are wrong (audio_llm_notes.md says why).
 KNOWN = {
     "Qwen/Qwen2-Audio-7B": 8_397_094_912, "fixie-ai/ultravox-v0_5-llama-3_2-1b": 1_918_932_992,
     "fixie-ai/ultravox-v0_5-llama-3_1-8b": 8_717_574_144, "mistralai/Voxtral-Mini-3B-2507": 4_676_271_104,
@@ -69,26 +69,29 @@ KNOWN = {
 KNOWN_WITHOUT_VISION = ("google/gemma-3n", "openbmb/")
 
 # Ultravox names its backbones only. Values of their published configs.
-LLAMA = {"model_type": "llama", "vocab_size": 128256, "num_key_value_heads": 8, "tie_word_embeddings": False}
+def llama(width: int, inner: int, layers: int, heads: int, tie: bool = False) -> dict:
+    return {"model_type": "llama", "vocab_size": 128256, "hidden_size": width, "intermediate_size": inner,
+            "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": 8,
+            "tie_word_embeddings": tie}
+
+
 BACKBONES = {
-    "meta-llama/Llama-3.2-1B-Instruct": {**LLAMA, "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16,
-                                         "num_attention_heads": 32, "tie_word_embeddings": True},
-    "meta-llama/Llama-3.1-8B-Instruct": {**LLAMA, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
-                                         "num_attention_heads": 32},
-    "meta-llama/Llama-3.3-70B-Instruct": {**LLAMA, "hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80,
-                                          "num_attention_heads": 64},
+    "meta-llama/Llama-3.2-1B-Instruct": llama(2048, 8192, 16, 32, tie=True),
+    "meta-llama/Llama-3.1-8B-Instruct": llama(4096, 14336, 32, 32),
+    "meta-llama/Llama-3.3-70B-Instruct": llama(8192, 28672, 80, 64),
     "Qwen/Qwen3-32B": {"model_type": "qwen3", "vocab_size": 151936, "hidden_size": 5120, "intermediate_size": 25600,
                        "num_hidden_layers": 64, "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 128,
                        "tie_word_embeddings": False},
     # The language model alone: gemma-3-27b-it's own vision tower is no part of Ultravox's audio path.
-    "google/gemma-3-27b-it": {"model_type": "gemma3_text", "vocab_size": 262208, "hidden_size": 5376, "intermediate_size": 21504,
-                              "num_hidden_layers": 62, "num_attention_heads": 32, "num_key_value_heads": 16, "head_dim": 128},
+    "google/gemma-3-27b-it": {"model_type": "gemma3_text", "vocab_size": 262208, "hidden_size": 5376,
+                              "intermediate_size": 21504, "num_hidden_layers": 62, "num_attention_heads": 32,
+                              "num_key_value_heads": 16, "head_dim": 128},
 }
 BACKBONES["meta-llama/Meta-Llama-3.1-8B-Instruct"] = BACKBONES["meta-llama/Llama-3.1-8B-Instruct"]
 
-# Gemma-3n's vision: tower (timm's mobilenetv5_300m_enc, which needs timm) and embed_vision (4,460,544). The difference between
-# the hub's parameter counts (from memory: 5,439,438,272 and 7,849,978,192) and text + audio + key and value matrices of the
-# sharing layers, which the files hold and no class uses; both sizes give this number.
+# Gemma-3n's vision: tower (timm's mobilenetv5_300m_enc, which needs timm) and embed_vision (4,460,544). The difference
+# between the hub's parameter counts (from memory: 5,439,438,272 and 7,849,978,192) and text + audio + key and value
+# matrices of the sharing layers, which the files hold and no class uses; both sizes give this number.
 GEMMA3N_VISION = 298_587_456
 
 
@@ -100,10 +103,10 @@ def whisper_config(config: dict) -> dict:
     return {"num_mel_bins": 80, "max_source_positions": 1500, **config["audio_config"]}
 
 
-# ---- modules -----------------------------------------------------------------------------------------------------------------
+# ---- modules -------------------------------------------------------------------------------------------------------
 
 class Projector(nn.Module):
-    """Ultravox: RMSNorm, stack_factor x width -> hidden_size, SwiGLU halves, norm between (v0.5) or behind (to v0.4.1)."""
+    """Ultravox: RMSNorm, stacked width -> hidden_size, SwiGLU halves, norm between (v0.5) or behind (up to v0.4.1)."""
 
     def __init__(self, width: int, hidden: int, out: int, act: str, norm_between: bool):
         super().__init__()
@@ -202,6 +205,13 @@ def mlp(*widths: int) -> nn.Module:
     return nn.ModuleList(nn.Linear(i, o) for i, o in zip(widths, widths[1:]))
 
 
+def text_keys(config: dict) -> dict:
+    """Of a config whose text part stands at the top, what counts."""
+    keys = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
+            "vocab_size", "tie_word_embeddings")
+    return {key: config[key] for key in keys}
+
+
 def language_model(text: dict) -> nn.Module:
     text = {k: v for k, v in text.items() if k not in ("torch_dtype", "rope_scaling")}
     kind = {"qwen2_5_omni_text": "qwen2"}.get(text["model_type"], text["model_type"])
@@ -212,11 +222,11 @@ def lora(model: nn.Module, pattern: str, rank: int) -> nn.Module:
     """The pairs of matrices that LoRA of this rank adds to the matrices whose names match."""
     found = [m for n, m in model.named_modules() if isinstance(m, nn.Linear) and re.search(pattern, n)]
     assert found, pattern
-    return nn.ModuleList(nn.ModuleList([nn.Linear(m.in_features, rank, bias=False), nn.Linear(rank, m.out_features, bias=False)])
-                         for m in found)
+    pairs = [(nn.Linear(m.in_features, rank, bias=False), nn.Linear(rank, m.out_features, bias=False)) for m in found]
+    return nn.ModuleList(matrix for pair in pairs for matrix in pair)
 
 
-# ---- families: config -> modules by part -------------------------------------------------------------------------------------
+# ---- families: config -> modules by part ---------------------------------------------------------------------------
 
 COMMON = [(r"embed_tokens_per_layer", "per_layer_embedding"), (r"lm_head", "lm_head"), (r"\.experts\.", "experts"),
           (r"embed_tokens\.", "embedding"), (r"language_model|^model\.(layers|norm)\.", "decoder")]
@@ -267,8 +277,8 @@ def qwen3_asr(entry: dict) -> dict:
 
 def ultravox(entry: dict) -> dict:
     c, audio, text = entry["config"], whisper_config(entry["config"]), BACKBONES[entry["config"]["text_model_id"]]
-    projector = Projector(audio["d_model"] * c["stack_factor"], c["hidden_size"], text["hidden_size"], c["projector_act"],
-                          c.get("projector_ln_mid", False))
+    projector = Projector(audio["d_model"] * c["stack_factor"], c["hidden_size"], text["hidden_size"],
+                          c["projector_act"], c.get("projector_ln_mid", False))
     return by_part(encoder=WhisperEncoder(WhisperConfig(**audio)), projector=projector, language=language_model(text))
 
 
@@ -284,30 +294,31 @@ def granite_speech(entry: dict) -> dict:
 def gemma3n(entry: dict) -> dict:
     c = Gemma3nConfig(**entry["config"])
     embedder = Gemma3nMultimodalEmbedder(c.audio_config, c.text_config)
-    counts = by_part(encoder=Gemma3nAudioEncoder(c.audio_config), projector=embedder, language=Gemma3nForCausalLM(c.text_config))
+    counts = by_part(encoder=Gemma3nAudioEncoder(c.audio_config), projector=embedder,
+                     language=Gemma3nForCausalLM(c.text_config))
     return counts | {"vision": GEMMA3N_VISION}
 
 
 def phi4_config(c: dict) -> Phi4MultimodalConfig:
     """The published config in the words of transformers' class."""
     a = c["audio_processor"]["config"]
-    audio = {"hidden_size": a["attention_dim"], "num_attention_heads": a["attention_heads"], "input_size": a["input_size"],
-             "intermediate_size": a["linear_units"], "num_blocks": a["num_blocks"], "time_reduction": a["time_reduction"],
+    audio = {"hidden_size": a["attention_dim"], "num_attention_heads": a["attention_heads"],
+             "intermediate_size": a["linear_units"], "num_blocks": a["num_blocks"],
+             "input_size": a["input_size"], "time_reduction": a["time_reduction"],
              "nemo_conv_channels": a["nemo_conv_settings"]["conv_channels"], "kernel_size": a["kernel_size"],
              "ext_pw_out_channel": a["ext_pw_out_channel"], "depthwise_multiplier": a["depthwise_multiplier"],
              "depthwise_separable_out_channel": a["depthwise_seperable_out_channel"],
              "bias_max_distance": a["relative_attention_bias_args"]["t5_bias_max_distance"]}
     vision = {"crop_size": c["embd_layer"]["image_embd_layer"]["crop_size"]}
-    keys = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "vocab_size",
-            "tie_word_embeddings", "partial_rotary_factor")
-    return Phi4MultimodalConfig(audio_config=audio, vision_config=vision, **{k: c[k] for k in keys})
+    return Phi4MultimodalConfig(audio_config=audio, vision_config=vision, **text_keys(c),
+                                partial_rotary_factor=c["partial_rotary_factor"])
 
 
 def phi4mm(entry: dict) -> dict:
     model = Phi4MultimodalForCausalLM(phi4_config(entry["config"]))
     counts = by_name(model, [(r"audio_embed\.(up|down)_proj", "projector"), (r"audio_embed", "encoder"),
                              (r"image_embed", "vision")])
-    pattern = r"^model\.layers\..*\.(qkv_proj|o_proj|gate_up_proj|down_proj)$"  # what both LoRA's "layer" expressions match
+    pattern = r"^model\.layers\..*\.(qkv_proj|o_proj|gate_up_proj|down_proj)$"  # what both "layer" expressions match
     adapters = [lora(model, pattern, entry["config"][key]["r"]) for key in ("speech_lora", "vision_lora")]
     return counts | by_part(adapters=nn.ModuleList(adapters))
 
@@ -316,11 +327,10 @@ def minicpmo(entry: dict) -> dict:
     c, audio = entry["config"], whisper_config(entry["config"])
     v = SiglipVisionModel(SiglipVisionConfig(**{**c["vision_config"], "vision_use_head": False}))
     width = audio["encoder_ffn_dim"] // 4
-    text = {"model_type": "qwen2", **{k: c[k] for k in ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size",
-                                                        "num_attention_heads", "num_key_value_heads", "tie_word_embeddings")}}
+    text = {"model_type": "qwen2", **text_keys(c)}
     vision = nn.ModuleList([v, Resampler(c["query_num"], c["hidden_size"], c["vision_config"]["hidden_size"])])
-    return by_part(encoder=WhisperEncoder(WhisperConfig(**audio)), projector=mlp(width, c["hidden_size"], c["hidden_size"]),
-                   language=language_model(text), vision=vision)
+    return by_part(encoder=WhisperEncoder(WhisperConfig(**audio)), vision=vision, language=language_model(text),
+                   projector=mlp(width, c["hidden_size"], c["hidden_size"]))
 
 
 def midashenglm(entry: dict) -> dict:
@@ -332,8 +342,7 @@ def midashenglm(entry: dict) -> dict:
 
 def kimi_audio(entry: dict) -> dict:
     c, width = entry["config"], entry["config"]["hidden_size"]
-    text = {"model_type": "qwen2", **{k: c[k] for k in ("hidden_size", "intermediate_size", "vocab_size", "num_attention_heads",
-                                                        "num_hidden_layers", "num_key_value_heads", "tie_word_embeddings")}}
+    text = {"model_type": "qwen2", **text_keys(c)}
     branch = language_model({**text, "num_hidden_layers": c["kimia_mimo_layers"]})
     branch.model.embed_tokens = None
     adaptor = nn.ModuleList([mlp(c["kimia_adaptor_input_dim"], width, width), nn.LayerNorm(width)])
@@ -347,8 +356,8 @@ def gama(entry: dict) -> dict:
     aggregator = nn.ModuleList(BertBlock(agg, True, 2) for _ in range(agg["num_hidden_layers"]))
     projector = nn.ModuleList(mlp(p["input_size"], p["hidden_size"], p["output_size"]) for _ in range(p["count"]))
     adapters = lora(language, rf"\.({'|'.join(c['lora_config']['target_modules'])})$", c["lora_config"]["r"])
-    return by_part(encoder=CavMaeAudio(c["encoder_config"]), qformer=QFormer(c["qformer_config"]), aggregator=aggregator,
-                   projector=projector, language=language, adapters=adapters)
+    return by_part(encoder=CavMaeAudio(c["encoder_config"]), qformer=QFormer(c["qformer_config"]),
+                   aggregator=aggregator, projector=projector, language=language, adapters=adapters)
 
 
 FAMILIES = {  # model_type -> (how, modules)
@@ -367,7 +376,7 @@ FAMILIES = {  # model_type -> (how, modules)
 }
 
 
-# ---- formulas ----------------------------------------------------------------------------------------------------------------
+# ---- formulas ------------------------------------------------------------------------------------------------------
 
 def linear(i: int, o: int, bias: bool = True) -> int:
     return i * o + bias * o
@@ -391,7 +400,8 @@ def whisper_encoder(d: int, layers: int, ffn: int, mels: int, positions: int = 0
     return linear(3 * mels, d) + linear(3 * d, d) + positions * d + whisper_blocks(d, layers, ffn)
 
 
-def decoder(t: dict, qkv_bias: bool = False, qk_norm: bool = False, norms: int = 2, experts: bool = False, extra: int = 0) -> dict:
+def decoder(t: dict, qkv_bias: bool = False, qk_norm: bool = False, norms: int = 2, experts: bool = False,
+            extra: int = 0) -> dict:
     """Layers and final norm of a Llama-like model; fused matrices have the same count."""
     h, heads, layers = t["hidden_size"], t["num_attention_heads"], t["num_hidden_layers"]
     kv, head = t.get("num_key_value_heads") or heads, t.get("head_dim") or h // heads
@@ -419,9 +429,10 @@ def formula_qwen2_audio(e):
 def formula_ultravox(e):
     c, a, t = e["config"], whisper_config(e["config"]), BACKBONES[e["config"]["text_model_id"]]
     stacked, hidden, out = a["d_model"] * c["stack_factor"], c["hidden_size"], t["hidden_size"]
+    middle = hidden // 2
     return {"encoder": whisper_encoder(a["d_model"], a["encoder_layers"], a["encoder_ffn_dim"], a["num_mel_bins"],
                                        a["max_source_positions"]),
-            "projector": stacked + stacked * hidden + hidden // 2 * out + (hidden // 2 if c.get("projector_ln_mid") else out),
+            "projector": stacked + stacked * hidden + middle * out + (middle if c.get("projector_ln_mid") else out),
             **text_parts(t)}
 
 
@@ -430,22 +441,25 @@ def formula_whisper_llama(e):
     c = e["config"]
     a, t, bias = c["audio_config"], c["text_config"], c.get("projector_bias", False)
     wide = a["intermediate_size"] if c["model_type"] == "voxtral" else a["hidden_size"]
-    return {"encoder": whisper_encoder(a["hidden_size"], a["num_hidden_layers"], a["intermediate_size"], a["num_mel_bins"],
-                                       a["max_source_positions"]),
-            "projector": linear(wide, t["hidden_size"], bias) + linear(t["hidden_size"], t["hidden_size"], bias), **text_parts(t)}
+    h = t["hidden_size"]
+    return {"encoder": whisper_encoder(a["hidden_size"], a["num_hidden_layers"], a["intermediate_size"],
+                                       a["num_mel_bins"], a["max_source_positions"]),
+            "projector": linear(wide, h, bias) + linear(h, h, bias), **text_parts(t)}
 
 
 def formula_glmasr(e):
     a, t = e["config"]["audio_config"], {"tie_word_embeddings": True, **e["config"]["text_config"]}
     h = t["hidden_size"]
-    return {"encoder": whisper_encoder(a["hidden_size"], a["num_hidden_layers"], a["intermediate_size"], a["num_mel_bins"]),
+    return {"encoder": whisper_encoder(a["hidden_size"], a["num_hidden_layers"], a["intermediate_size"],
+                                       a["num_mel_bins"]),
             "projector": linear(a["intermediate_size"], 2 * h) + linear(2 * h, h), **text_parts(t)}
 
 
 def formula_voxtral_realtime(e):
     c = e["config"]
     a, t = c["audio_config"], c["text_config"]
-    d, inner, wide = a["hidden_size"], a["num_attention_heads"] * a["head_dim"], a["hidden_size"] * c["downsample_factor"]
+    d, inner = a["hidden_size"], a["num_attention_heads"] * a["head_dim"]
+    wide = d * c["downsample_factor"]
     layer = 2 * linear(d, inner) + d * inner + linear(inner, d) + 3 * d * a["intermediate_size"] + d + 2 * d
     return {"encoder": linear(3 * a["num_mel_bins"], d) + linear(3 * d, d) + a["num_hidden_layers"] * layer + d,
             "projector": wide * t["hidden_size"] + t["hidden_size"] ** 2, **decoder(t, extra=2 * 32 * t["hidden_size"])}
@@ -462,13 +476,14 @@ def formula_granite_speech(e):
     cross = sum(i % q["cross_attention_frequency"] == 0 for i in range(q["num_hidden_layers"]))
     block = attention(w) + norm(w) + linear(w, f) + linear(f, w) + norm(w)
     h, width = t["hidden_size"], t["hidden_size"] // t["num_attention_heads"]
+    adapted = e["adapter_config"]["target_modules"]
     outputs = {"q_proj": h, "v_proj": t["num_key_value_heads"] * width}
     return {"encoder": linear(a["input_dim"], d) + a["num_layers"] * (2 * feed_forward + shaw + convolution + norm(d))
             + linear(d, a["output_dim"]) + linear(a["output_dim"], d),
             "qformer": c["window_size"] // c["downsample_rate"] * w + norm(w) + q["num_hidden_layers"] * block
             + cross * (attention(w, q["encoder_hidden_size"]) + norm(w)),
             "projector": linear(w, h), **text_parts(t),
-            "adapters": t["num_hidden_layers"] * sum(rank * (h + outputs[m]) for m in e["adapter_config"]["target_modules"])}
+            "adapters": t["num_hidden_layers"] * rank * sum(h + outputs[m] for m in adapted)}
 
 
 def formula_qwen2_5_omni(e):
@@ -479,7 +494,8 @@ def formula_qwen2_5_omni(e):
     block = attention(w) + 2 * linear(w, f) + linear(f, w) + 2 * w
     return {"encoder": whisper_encoder(a["d_model"], a["encoder_layers"], a["encoder_ffn_dim"], a["num_mel_bins"]),
             "projector": linear(a["d_model"], a["output_dim"]) + 2 * a["output_dim"], **text_parts(t),
-            "vision": patch * w + v["depth"] * block + w + linear(merged, merged) + linear(merged, v["out_hidden_size"])}
+            "vision": patch * w + v["depth"] * block + w + linear(merged, merged)
+            + linear(merged, v["out_hidden_size"])}
 
 
 def conv_tower(a: dict) -> dict:
@@ -518,12 +534,13 @@ def formula_gemma3n(e):
     feed_forward = 8 * d * d + 2 * d
     conformer = 2 * feed_forward + (5 * d * d + d // a["conf_num_attention_heads"] + 2 * d) \
         + (3 * d * d + d * a["conf_conv_kernel_size"] + 2 * d) + d
-    encoder = k0[0] * k0[1] * c0 + c0 + k1[0] * k1[1] * c0 * c1 + c1 + c1 * bands * d + a["conf_num_hidden_layers"] * conformer
+    encoder = k0[0] * k0[1] * c0 + c0 + k1[0] * k1[1] * c0 * c1 + c1 + c1 * bands * d \
+        + a["conf_num_hidden_layers"] * conformer
     h, head, p, n = t["hidden_size"], t["head_dim"], t["hidden_size_per_layer_input"], t["altup_num_inputs"]
     layers, own = t["num_hidden_layers"], t["num_hidden_layers"] - t["num_kv_shared_layers"]
     layer = 2 * t["num_attention_heads"] * head * h + head + 4 * h  # q, o, q_norm, four norms
     layer += h + n * n + n * n * n + n * h + h  # AltUp: scale, correction, prediction, router and its norm
-    layer += 2 * t["laurel_rank"] * h + h + 2 * p * h + h  # Laurel; gate, projection and norm of the layer's own embedding
+    layer += 2 * t["laurel_rank"] * h + h + 2 * p * h + h  # Laurel; gate, projection, norm of the layer's own embedding
     kv = 2 * t["num_key_value_heads"] * head * h + head
     stack = layers * layer + own * kv + sum(3 * h * f for f in t["intermediate_size"]) + h
     return {"encoder": encoder, "projector": a["vocab_size"] * d + 2 * d + d * h,
@@ -540,17 +557,20 @@ def formula_phi4mm(e):
     subsample = linear(9, ch) + (stages - 1) * (linear(9, ch) + linear(ch, ch)) + linear(ch * bands, d)
     feed_forward = norm(d) + linear(d, 2 * f) + linear(f, d)
     out = a["ext_pw_out_channel"]
-    convolution = norm(d) + linear(d, 2 * out) + 2 * out + linear(a["kernel_size"], d) + linear(d, a["depthwise_seperable_out_channel"]) \
-        + linear(d, out)
+    convolution = norm(d) + linear(d, 2 * out) + 2 * out + linear(a["kernel_size"], d) \
+        + linear(d, a["depthwise_seperable_out_channel"]) + linear(d, out)
     block = 2 * feed_forward + attention(d) + convolution + 2 * norm(d)
     bias = 2 * a["relative_attention_bias_args"]["t5_bias_max_distance"] * a["attention_heads"]
     h, head = c["hidden_size"], c["hidden_size"] // c["num_attention_heads"]
     qkv = (c["num_attention_heads"] + 2 * c["num_key_value_heads"]) * head
     pairs = (h + qkv) + (h + h) + (h + 2 * c["intermediate_size"]) + (c["intermediate_size"] + h)
-    w, vf = 1152, 4304  # SigLIP-so400m, no key of the config; 27 layers, 1024 positions, patch 14, attention-pooling head
-    siglip = linear(3 * 14 * 14, w) + 1024 * w + norm(w) + 27 * (attention(w) + linear(w, vf) + linear(vf, w) + 2 * norm(w)) \
+    # SigLIP-so400m, which the config doesn't describe: 27 layers, 1024 positions, patch 14, attention-pooling head
+    w, vf = 1152, 4304
+    siglip = linear(3 * 14 * 14, w) + 1024 * w + norm(w) \
+        + 27 * (attention(w) + linear(w, vf) + linear(vf, w) + 2 * norm(w)) \
         + w + attention(w) + norm(w) + linear(w, vf) + linear(vf, w)
-    return {"encoder": subsample + a["num_blocks"] * block + bias, "projector": 2 * (linear(d, h) + linear(h, h)), **decoder(c),
+    return {"encoder": subsample + a["num_blocks"] * block + bias,
+            "projector": 2 * (linear(d, h) + linear(h, h)), **decoder(c),
             "vision": siglip + 2 * w + linear(w, h) + linear(h, h),
             "adapters": c["num_hidden_layers"] * pairs * (c["speech_lora"]["r"] + c["vision_lora"]["r"])}
 
@@ -571,8 +591,9 @@ def formula_midashenglm(e):
     d, inner, h = a["embed_dim"], int(a["embed_dim"] * a["mlp_ratio"]), t["hidden_size"]
     block = attention(d) + linear(d, inner) + linear(inner, d) + 2 * norm(d)
     positions = a["target_length"] // a["patch_stride"][1] + a["n_mels"] // a["patch_stride"][0]
-    return {"encoder": norm(a["n_mels"]) + linear(a["patch_size"][0] * a["patch_size"][1] * a["input_channels"], d) + positions * d
-            + a["depth"] * block + norm(d), "projector": linear(d * c["subsample_factor"], h) + linear(h, h), **text_parts(t)}
+    patch = a["patch_size"][0] * a["patch_size"][1] * a["input_channels"]
+    return {"encoder": norm(a["n_mels"]) + linear(patch, d) + positions * d + a["depth"] * block + norm(d),
+            "projector": linear(d * c["subsample_factor"], h) + linear(h, h), **text_parts(t)}
 
 
 def formula_kimi_audio(e):
@@ -586,7 +607,8 @@ def formula_kimi_audio(e):
 
 def formula_gama(e):
     c = e["config"]
-    a, q, g, p, t = (c[k] for k in ("encoder_config", "qformer_config", "aggregator_config", "projection_config", "text_config"))
+    a, q, g = c["encoder_config"], c["qformer_config"], c["aggregator_config"]
+    p, t, adapter = c["projection_config"], c["text_config"], c["lora_config"]
 
     def feed_forward(x):
         return linear(x["hidden_size"], x["intermediate_size"]) + linear(x["intermediate_size"], x["hidden_size"])
@@ -600,21 +622,23 @@ def formula_gama(e):
             + a["num_hidden_layers"] * (attention(d) + feed_forward(a) + a["layer_norms_per_block"] * norm(d)),
             "qformer": 2 * norm(w) + q["num_query_tokens"] * w + crossed * bert(q, q["encoder_hidden_size"])
             + q["num_hidden_layers"] * (bert(q) + feed_forward(q) + norm(w)),
-            "aggregator": g["num_hidden_layers"] * (bert(g) + bert(g, g["encoder_hidden_size"]) + 2 * (feed_forward(g) + norm(w))),
+            "aggregator": g["num_hidden_layers"] * (bert(g) + bert(g, g["encoder_hidden_size"])
+                                                    + 2 * (feed_forward(g) + norm(w))),
             "projector": p["count"] * projection, **text_parts(t),
-            "adapters": t["num_hidden_layers"] * len(c["lora_config"]["target_modules"]) * c["lora_config"]["r"] * 2 * t["hidden_size"]}
+            "adapters": t["num_hidden_layers"] * len(adapter["target_modules"]) * adapter["r"] * 2 * t["hidden_size"]}
 
 
 FORMULAS = {
     "qwen2_audio": formula_qwen2_audio, "ultravox": formula_ultravox, "voxtral": formula_whisper_llama,
     "audioflamingo3": formula_whisper_llama, "glmasr": formula_glmasr, "voxtral_realtime": formula_voxtral_realtime,
     "granite_speech": formula_granite_speech, "qwen2_5_omni": formula_qwen2_5_omni, "qwen3_asr": formula_qwen3_asr,
-    "qwen3_omni_moe": formula_qwen3_omni, "gemma3n": formula_gemma3n, "phi4mm": formula_phi4mm, "minicpmo": formula_minicpmo,
-    "midashenglm": formula_midashenglm, "kimi_audio": formula_kimi_audio, "gama": formula_gama,
+    "qwen3_omni_moe": formula_qwen3_omni, "gemma3n": formula_gemma3n, "phi4mm": formula_phi4mm,
+    "minicpmo": formula_minicpmo, "midashenglm": formula_midashenglm, "kimi_audio": formula_kimi_audio,
+    "gama": formula_gama,
 }
 
 
-# ---- audio vectors -----------------------------------------------------------------------------------------------------------
+# ---- audio vectors -------------------------------------------------------------------------------------------------
 
 def ceil(a: int, b: int) -> int:
     return -(-a // b)
@@ -643,7 +667,8 @@ def audio_tokens(config: dict, samples: int) -> int:
     if kind == "voxtral_realtime":
         return ceil(frames, 2 * config["downsample_factor"])
     if kind == "granite_speech":
-        return ceil((samples // 160 + 1) // 2, config["window_size"]) * (config["window_size"] // config["downsample_rate"])
+        queries = config["window_size"] // config["downsample_rate"]
+        return ceil((samples // 160 + 1) // 2, config["window_size"]) * queries
     if kind == "qwen2_5_omni":
         return pooled(frames)
     if kind in ("qwen3_omni_moe", "qwen3_asr"):  # each 100 frames give 13, the rest is divided by 8
@@ -674,9 +699,10 @@ def tokens_of_transformers(config: dict, samples: int):
     """The same from transformers' own functions, None where it has none that works without audio."""
     kind, frames = config["model_type"], torch.tensor([whisper_frames(samples)])
     if kind == "qwen2_5_omni":
-        return int(omni25_lengths(frames))
+        return int(processing_qwen2_5_omni._get_feat_extract_output_lengths(frames))
     if kind == "qwen3_omni_moe":
-        return int(omni3_lengths(frames, config["thinker_config"]["audio_config"]["n_window"]))
+        window = config["thinker_config"]["audio_config"]["n_window"]
+        return int(processing_qwen3_omni_moe._get_feat_extract_output_lengths(frames, window))
     if kind == "audioflamingo3":
         return int(AudioFlamingo3Processor._get_audio_token_length(None, frames))
     if kind == "glmasr":
@@ -687,11 +713,12 @@ def tokens_of_transformers(config: dict, samples: int):
         return GraniteSpeechFeatureExtractor._get_num_audio_features(self, [samples])[0]
     if kind == "phi4mm":
         self = SimpleNamespace(audio_compression_rate=8, audio_downsample_rate=1)
-        return int(Phi4MultimodalFeatureExtractor._compute_audio_embed_size(self, torch.tensor([(samples - 400) // 160 + 1])))
+        frames = torch.tensor([(samples - 400) // 160 + 1])
+        return int(Phi4MultimodalFeatureExtractor._compute_audio_embed_size(self, frames))
     return None
 
 
-# ------------------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------------------------
 
 def count(entry: dict) -> tuple[dict, list[str]]:
     """What goes into the file, and what is wrong."""
