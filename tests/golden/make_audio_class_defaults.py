@@ -4,8 +4,8 @@
 
 Only keys that change memory are kept. transformers' classes are asked, not read:
     classes    config class -> "signature": defaults that stand in the class; "derived": values that the class computes
-               when the key is missing (or whatever stands there, where the rule says so), with the rule and the value it
-               gives with all defaults. Rules with a formula are checked on changed configs.
+               when the key is missing (or whatever stands there, where the rule says so), with the rule and its value
+               when all keys are missing. Rules with a formula are checked on changed configs.
     families   model_type -> its class and sub-configs. "parent_gives": values that the outer class puts below a
                sub-config's own keys: "always", or only when the whole sub-config is "missing". They win over the
                class's defaults. "head": whether lm_head is the embedding (text_config's own key has no say).
@@ -42,7 +42,9 @@ def qwen_layer_types(c: dict) -> list:
 
 
 def gemma_layer_types(every: int):
-    return lambda c: ["sliding_attention" if (i + 1) % every else "full_attention" for i in range(c["num_hidden_layers"])]
+    def rule(c: dict) -> list:
+        return ["sliding_attention" if (i + 1) % every else "full_attention" for i in range(c["num_hidden_layers"])]
+    return rule
 
 
 RULES = {  # key, optionally with its class -> rule in words, rule
@@ -57,7 +59,7 @@ RULES = {  # key, optionally with its class -> rule in words, rule
     "Gemma3TextConfig.layer_types": ("every 6th layer full_attention, the others sliding_attention",
                                      gemma_layer_types(6)),
     "Gemma3nTextConfig.intermediate_size": ("a number stands for every layer", None),
-    "Gemma3nTextConfig.activation_sparsity_pattern": ("0.95 in the first 10 layers, else 0.0", None),
+    "Gemma3nTextConfig.activation_sparsity_pattern": ("0.95 in the first 10 layers of more than 10, else 0.0", None),
     "mlp_only_layers": ("[]", lambda c: []),
     "nemo_final_size": ("input_size through time_reduction's halvings, rounded up", None),
 }
@@ -73,7 +75,7 @@ OUTSIDE = {
                     "audio_config": "the config of audio_model_id where that is given",
                     "vocab_size": "text_config.vocab_size"}},
     "midashenglm": {
-        "read": "vllm/transformers_utils/configs/midashenglm.py (docs.vllm.ai) and mispeech's configuration_midashenglm.py",
+        "read": "vllm/transformers_utils/configs/midashenglm.py and mispeech's configuration_midashenglm.py",
         "audio_encoder_config": {"embed_dim": 768, "outputdim": 527, "patch_size": 16, "patch_stride": 16,
                                  "input_channels": 1, "target_length": 1012, "depth": 12, "num_heads": 12,
                                  "mlp_ratio": 4.0, "qkv_bias": True, "init_values": None, "hop_length": 160,
