@@ -53,6 +53,11 @@ const Json* ClassConfig::Find(std::string_view key) const {
   return it == json_->end() || it->is_null() ? nullptr : &*it;
 }
 
+std::optional<int64_t> ClassConfig::Default(std::string_view key) const {
+  const auto given = ClassDefault(parent_, key);
+  return given ? given : ClassDefault(type_, key);
+}
+
 bool ClassConfig::Has(std::string_view key) const { return Find(key) != nullptr; }
 
 Error ClassConfig::Bad(std::string_view key, std::string_view what) const {
@@ -62,7 +67,7 @@ Error ClassConfig::Bad(std::string_view key, std::string_view what) const {
 Result<int64_t> ClassConfig::Int(std::string_view key, int64_t least, int64_t most) const {
   const Json* value = Find(key);
   if (value == nullptr) {
-    if (const auto known = ClassDefault(type_, key); known && *known >= least && *known <= most) return *known;
+    if (const auto known = Default(key); known && *known >= least && *known <= most) return *known;
     return Bad(key, fmt::format("is missing, and the class of model_type '{}' publishes no default for it",
                                 type_.substr(0, 60)));
   }
@@ -74,19 +79,24 @@ Result<int64_t> ClassConfig::Int(std::string_view key, int64_t least, int64_t mo
 }
 
 Result<int64_t> ClassConfig::IntOr(std::string_view key, int64_t least, int64_t most, int64_t derived) const {
-  if (!Has(key) && !ClassDefault(type_, key)) return derived;
+  if (!Has(key) && !Default(key)) return derived;
   return Int(key, least, most);
 }
 
 Result<bool> ClassConfig::Bool(std::string_view key) const {
   const Json* value = Find(key);
   if (value == nullptr) {
-    if (const auto known = ClassDefault(type_, key)) return *known != 0;
+    if (const auto known = Default(key)) return *known != 0;
     return Bad(key, fmt::format("is missing, and the class of model_type '{}' publishes no default for it",
                                 type_.substr(0, 60)));
   }
   if (!value->is_boolean()) return Bad(key, fmt::format("is {}, but must be true or false", Shown(*value)));
   return value->get<bool>();
+}
+
+Result<bool> ClassConfig::BoolOr(std::string_view key, bool derived) const {
+  if (!Has(key) && !Default(key)) return derived;
+  return Bool(key);
 }
 
 Result<std::string> ClassConfig::String(std::string_view key) const {
@@ -98,7 +108,10 @@ Result<std::string> ClassConfig::String(std::string_view key) const {
 
 Result<ClassConfig> ClassConfig::Part(std::string_view key, std::string_view type) const {
   const Json* value = Find(key);
-  return Of(value == nullptr ? Nothing() : *value, fmt::format("{}: {}", where_, key), type);
+  ClassConfig part = TRY(Of(value == nullptr ? Nothing() : *value, fmt::format("{}: {}", where_, key), type));
+  part.parent_ = fmt::format("{}.{}{}", type_, key, value == nullptr ? "?" : "");
+  if (value == nullptr && !ClassDefault(part.parent_, "hidden_size")) part.parent_.pop_back();
+  return part;
 }
 
 }  // namespace sotto

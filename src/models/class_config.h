@@ -27,6 +27,7 @@ class ClassConfig {
   // The same for a key that the class derives from others when nobody gives it.
   Result<int64_t> IntOr(std::string_view key, int64_t least, int64_t most, int64_t derived) const;
   Result<bool> Bool(std::string_view key) const;
+  Result<bool> BoolOr(std::string_view key, bool derived) const;
   Result<std::string> String(std::string_view key) const;
   // An object in it; when it is missing, one without keys: the defaults of `type` hold.
   Result<ClassConfig> Part(std::string_view key, std::string_view type = "") const;
@@ -36,8 +37,9 @@ class ClassConfig {
  private:
   ClassConfig(const Json& json, std::string where, std::string type);
   const Json* Find(std::string_view key) const;
+  std::optional<int64_t> Default(std::string_view key) const;
   const Json* json_;
-  std::string where_, type_;
+  std::string where_, type_, parent_;  // parent_: whose class gives this part its values, "voxtral.text_config"
 };
 
 // Whole numbers and truth values of class_defaults.inc; nothing when the class has no default for the key.

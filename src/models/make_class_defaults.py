@@ -3,7 +3,8 @@
     python src/models/make_class_defaults.py          from tests/golden/*class_defaults.json, which say how they were made
 
 One row a (model_type, key): whole numbers as they are, false and true as 0 and 1. Nulls, floats, texts and lists are left
-out: what they resolve to is code in the family's file.
+out: what they resolve to is code in the family's file. "voxtral.text_config" is what the parent's class puts under a part of
+its config, "qwen3_asr.text_config?" the same when the part is missing altogether.
 """
 import json
 import pathlib
@@ -28,6 +29,13 @@ def rows() -> dict[tuple[str, str], tuple[int, str]]:
         for name, entry in json.loads(audio.read_text())["classes"].items():
             for key, value in entry["signature"].items():
                 add(entry["model_type"], key, value, name)
+        for family, entry in json.loads(audio.read_text())["families"].items():
+            for key, value in entry["signature"].items():
+                add(family, key, value, entry["class"])
+            for part, sub in entry["sub_configs"].items():  # what a parent class puts under a part of its config
+                when = "" if sub.get("when") == "always" else "?"
+                for key, value in sub.get("parent_gives", {}).items():
+                    add(f"{family}.{part}{when}", key, value, entry["class"])
     return found
 
 

@@ -15,7 +15,7 @@ bool Above(int64_t layer, int64_t first) { return layer >= first; }
 Result<TextConfig> ReadQwen2(const ClassConfig& j) {
   TextConfig c = TRY(ReadCommonText(j));
   c.qkv_bias = true;
-  if (TRY(j.Bool("use_sliding_window"))) {
+  if (TRY(j.BoolOr("use_sliding_window", false))) {
     c.window = TRY(j.Int("sliding_window", 1, kMaxContext));
     c.sliding = TRY(ReadSliding(j, c.layers, Above, TRY(j.Int("max_window_layers", 0, kMaxLayers))));
   }
@@ -49,9 +49,10 @@ Result<TextConfig> ReadQwen3Moe(const ClassConfig& j) {
   return c;
 }
 
-TextFamily g_qwen2{"qwen2", ReadQwen2}, g_qwen3{"qwen3", ReadQwen3}, g_qwen3_moe{"qwen3_moe", ReadQwen3Moe};
-const bool kRegistered =
-    (RegisterTextFamily(&g_qwen2), RegisterTextFamily(&g_qwen3), RegisterTextFamily(&g_qwen3_moe), true);
+TextFamily g_qwen2{"qwen2", ReadQwen2}, g_qwen3{"qwen3", ReadQwen3}, g_qwen3_moe{"qwen3_moe", ReadQwen3Moe},
+    g_omni25{"qwen2_5_omni_text", ReadQwen2}, g_omni3{"qwen3_omni_moe_text", ReadQwen3Moe};
+const bool kRegistered = (RegisterTextFamily(&g_qwen2), RegisterTextFamily(&g_qwen3), RegisterTextFamily(&g_qwen3_moe),
+                          RegisterTextFamily(&g_omni25), RegisterTextFamily(&g_omni3), true);
 
 }  // namespace
 }  // namespace sotto

@@ -117,6 +117,7 @@ struct Matrix : Member {  // y = W x, W [out, in]
   Matrix(const Scope& at, std::string_view name, int64_t out, int64_t in, Shard shard = {});
 };
 struct ConvMatrix : Member {  // file [out, in, taps], kept as [out, taps * in]: a linear over a window of `taps` frames
+  ConvMatrix() = default;
   ConvMatrix(const Scope& at, std::string_view name, int64_t out, int64_t in, int64_t taps);
 };
 struct Vector : Member {
@@ -124,6 +125,7 @@ struct Vector : Member {
   Vector(const Scope& at, std::string_view name, int64_t n, Shard shard = {});
 };
 struct RowTable : Member {
+  RowTable() = default;
   RowTable(const Scope& at, std::string_view name, int64_t rows, int64_t cols);
 };
 struct Buffer : Member {  // [rows, cols] of activations
@@ -132,6 +134,7 @@ struct Buffer : Member {  // [rows, cols] of activations
          Role role = Role::kActivation, Shard shard = {});
 };
 struct Cache : Member {  // [planes, rows, cols] of keys or values
+  Cache() = default;
   Cache(const Scope& at, std::string_view name, int64_t planes, int64_t rows, int64_t cols, DType dtype,
         Shard shard = {});
 };

@@ -19,6 +19,11 @@ namespace {
 constexpr std::string_view kSizes[] = {"tiny",   "tiny.en",   "base",  "base.en",  "small",    "small.en",
                                        "medium", "medium.en", "large", "large-v2", "large-v3", "large-v3-turbo"};
 
+// Files beside config.json that change what a model takes, and the key that they become.
+constexpr std::pair<const char*, const char*> kCompanions[] = {
+    {"adapter_config", "adapter_config.json"},                // LoRA (PEFT)
+    {"whisper_config", "whisper-large-v3/config.json"}};      // Kimi-Audio's encoder
+
 bool HasWeights(const std::string& dir) {
   return FileExists(dir + "/model.safetensors") || FileExists(dir + "/model.safetensors.index.json");
 }
@@ -211,11 +216,19 @@ Result<Json> ReadConfig(const ModelDir& model) {
   Json json = TRY(ReadJson(model.config_path, Code::kBadModel));
   if (!json.is_object())
     return BadModel(fmt::format("{} is not a JSON object; fetch the file again", model.config_path));
-  if (!model.from_catalog) return json;
-  const auto config = json.find("config");
-  if (config == json.end() || !config->is_object())
-    return BadModel(fmt::format("{} has no \"config\"; reinstall the catalogue", model.config_path));
-  return Json(*config);
+  if (model.from_catalog) {
+    const auto entry = json.find("config");
+    if (entry == json.end() || !entry->is_object())
+      return BadModel(fmt::format("{} has no \"config\"; reinstall the catalogue", model.config_path));
+    Json config = *entry;
+    for (const auto& [key, file] : kCompanions)
+      if (const auto it = json.find(key); it != json.end()) config[key] = *it;
+    return config;
+  }
+  for (const auto& [key, file] : kCompanions)
+    if (const std::string path = model.path + "/" + file; !json.contains(key) && FileExists(path))
+      json[key] = TRY(ReadJson(path, Code::kBadModel));
+  return json;
 }
 
 }  // namespace sotto

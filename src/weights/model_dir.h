@@ -38,7 +38,8 @@ struct ModelDir {
 // name that cannot be one.
 Result<ModelDir> FindModel(const std::string& what, ModelUse use);
 
-// The model's config: config.json, or the "config" of a catalogue entry. REQUIRES: gguf_path is "".
+// The model's config: config.json, or the "config" of a catalogue entry; adapter_config.json (LoRA) and Kimi-Audio's
+// whisper-large-v3/config.json stand in it as adapter_config and whisper_config. REQUIRES: gguf_path is "".
 Result<Json> ReadConfig(const ModelDir& model);
 
 // "tiny" -> "openai/whisper-tiny"; "" for a name that is no size of Whisper.

@@ -37,11 +37,11 @@ void Zero(View row) { std::memset(row.data, 0, static_cast<size_t>(row.cols) * s
 AudioEncoder::AudioEncoder(const Scope& at, const AudioEncoderConfig& config)
     : c_(config),
       block_(BlockOf(config.positions)),
-      conv1_(at, "conv1.weight", c_.d_model, c_.n_mels, 3),
-      conv2_(at, "conv2.weight", c_.d_model, c_.d_model, 3),
-      conv1_bias_(at, "conv1.bias", c_.d_model),
-      conv2_bias_(at, "conv2.bias", c_.d_model),
-      positions_(at, "embed_positions.weight", c_.positions, c_.d_model),
+      conv1_(c_.convolutions ? ConvMatrix(at, "conv1.weight", c_.d_model, c_.n_mels, 3) : ConvMatrix()),
+      conv2_(c_.convolutions ? ConvMatrix(at, "conv2.weight", c_.d_model, c_.d_model, 3) : ConvMatrix()),
+      conv1_bias_(c_.convolutions ? Vector(at, "conv1.bias", c_.d_model) : Vector()),
+      conv2_bias_(c_.convolutions ? Vector(at, "conv2.bias", c_.d_model) : Vector()),
+      positions_(c_.stored_positions ? RowTable(at, "embed_positions.weight", c_.positions, c_.d_model) : RowTable()),
       layers_([&] {
         std::vector<AudioEncoderLayer> layers;
         layers.reserve(static_cast<size_t>(c_.layers));

@@ -13,6 +13,9 @@ namespace sotto {
 
 struct AudioEncoderConfig {
   int64_t d_model = 0, layers = 0, heads = 0, ffn = 0, n_mels = 0, positions = 0;
+  bool stored_positions = true;  // else computed (sinusoids) or rotary
+  bool k_bias = false;           // Qwen3-Omni's
+  bool convolutions = true;      // else what stands before the layers is the model's own
   int64_t head_dim() const { return d_model / heads; }
 };
 
@@ -23,6 +26,7 @@ struct AudioEncoderLayer {
   Matrix wq{at, "self_attn.q_proj.weight", c.d_model, c.d_model, ByOut(c.head_dim())};
   Vector bq{at, "self_attn.q_proj.bias", c.d_model, ByOut(c.head_dim())};
   Matrix wk{at, "self_attn.k_proj.weight", c.d_model, c.d_model, ByOut(c.head_dim())};
+  Vector bk = c.k_bias ? Vector(at, "self_attn.k_proj.bias", c.d_model, ByOut(c.head_dim())) : Vector();
   Matrix wv{at, "self_attn.v_proj.weight", c.d_model, c.d_model, ByOut(c.head_dim())};
   Vector bv{at, "self_attn.v_proj.bias", c.d_model, ByOut(c.head_dim())};
   Matrix wo{at, "self_attn.out_proj.weight", c.d_model, c.d_model, ByIn(c.head_dim())};

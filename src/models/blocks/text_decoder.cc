@@ -153,6 +153,20 @@ void TextRoom::Describe(const TextConfig& c, const Workload& n, ModelInfo* info)
   info->kv_bytes_per_token_beyond_window = size * elements * growing;
 }
 
+namespace {
+bool IsSparse(const TextConfig& c, int64_t layer) { return !c.sparse.empty() && c.sparse[static_cast<size_t>(layer)]; }
+Scope LayerScope(const Scope& root, int i) {
+  return (root.As(Component::kDecoder) / "layers" / std::to_string(i)).Layer(i);
+}
+}  // namespace
+
+void DeclareTextWeights(const Scope& root, const Scope& head, const TextConfig& c) {
+  (void)Matrix(root.As(Component::kEmbedding), "embed_tokens.weight", c.vocab_size, c.d_model, ByOut());
+  for (int i = 0; i < c.layers; ++i) (void)TextLayer(LayerScope(root, i), c, IsSparse(c, i));
+  (void)Vector(root.As(Component::kDecoder), "norm.weight", c.d_model);
+  if (!c.tied) (void)Matrix(head.As(Component::kLmHead), "lm_head.weight", c.vocab_size, c.d_model, ByOut());
+}
+
 TextDecoder::TextDecoder(const Scope& root, const Scope& head, const TextConfig& config, const Workload& n)
     : c_(config),
       room_(config, n),
@@ -160,8 +174,7 @@ TextDecoder::TextDecoder(const Scope& root, const Scope& head, const TextConfig&
   const Scope decoder = root.As(Component::kDecoder);
   layers_.reserve(static_cast<size_t>(c_.layers));
   for (int i = 0; i < c_.layers; ++i)
-    layers_.emplace_back((decoder / "layers" / std::to_string(i)).Layer(i), c_,
-                         !c_.sparse.empty() && c_.sparse[static_cast<size_t>(i)]);
+    layers_.emplace_back(LayerScope(root, i), c_, IsSparse(c_, i));
   norm_ = Vector(decoder, "norm.weight", c_.d_model);
   if (!c_.tied) head_ = Matrix(head.As(Component::kLmHead), "lm_head.weight", c_.vocab_size, c_.d_model, ByOut());
   room_.Declare(decoder, c_, n);

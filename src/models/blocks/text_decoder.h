@@ -71,6 +71,9 @@ class TextRoom {
   Buffer x_, h_, q_, k_, v_, attended_, gate_, up_, logits_;
 };
 
+// The weights alone, of a decoder that is planned and not run.
+void DeclareTextWeights(const Scope& root, const Scope& head, const TextConfig& config);
+
 class TextDecoder {
  public:
   // `root` is the scope of "model.", `head` that of the language model's wrapper ("": lm_head.weight).

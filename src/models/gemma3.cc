@@ -1,0 +1,43 @@
+// Gemma 3 with its vision tower (transformers' Gemma3ForConditionalGeneration): SigLIP, one matrix, the text model of gemma.cc.
+// The outer tie_word_embeddings decides.
+#include "models/blocks/vision.h"
+#include "models/text.h"
+
+namespace sotto {
+namespace {
+
+class Gemma3 final : public Model {
+ public:
+  Gemma3(const TextConfig& text, const Workload& n, Anatomy& anatomy) {
+    const Scope language{&anatomy, "model.language_model."};
+    info_.type = "decoder";
+    TextDecoder(language, Scope{&anatomy, ""}, text, n).Describe(n, &info_);
+  }
+};
+
+Result<std::unique_ptr<Model>> Build(const Json& json, const Workload& n, Anatomy& anatomy) {
+  const ClassConfig j = TRY(ClassConfig::Of(json, "config.json"));
+  TextConfig text = TRY(ReadText(TRY(j.Part("text_config", "gemma3_text"))));
+  text.tied = TRY(j.Bool("tie_word_embeddings"));
+  const ClassConfig v = TRY(j.Part("vision_config", "siglip_vision_model"));
+  SiglipConfig c;
+  c.d = TRY(v.Int("hidden_size", 1, kMaxWidth));
+  c.layers = TRY(v.Int("num_hidden_layers", 1, kMaxLayers));
+  c.heads = TRY(v.Int("num_attention_heads", 1, c.d));
+  c.ffn = TRY(v.Int("intermediate_size", 1, kMaxWidth));
+  const int64_t patch = TRY(v.Int("patch_size", 1, 4096)), side = TRY(v.Int("image_size", 1, 1 << 16)) / patch;
+  c.patch_inputs = TRY(v.IntOr("num_channels", 1, 64, 3)) * patch * patch;
+  c.positions = side * side;
+  c.head = !v.Has("vision_use_head") || TRY(v.Bool("vision_use_head"));
+  DeclareSiglip(Scope{&anatomy, "model.vision_tower."}.As(Component::kVision), c);
+  const Scope projector = Scope{&anatomy, "model.multi_modal_projector."}.As(Component::kProjector);
+  (void)Matrix(projector, "mm_input_projection_weight", c.d, text.d_model);
+  DeclareRmsNorm(projector, "mm_soft_emb_norm", c.d);
+  return std::unique_ptr<Model>(std::make_unique<Gemma3>(text, n, anatomy));
+}
+
+Architecture g_gemma3{"gemma3", Build};
+const bool kRegistered = (RegisterArchitecture(&g_gemma3), true);
+
+}  // namespace
+}  // namespace sotto
