@@ -16,13 +16,21 @@ namespace {
 
 constexpr int64_t kMostSequences = 64;
 
-// The config's own word for its files' precision, when there are no files to look into.
+// The config's own word for its files' precision, when there are no files to look into: at its top, or in one of its parts.
 DType PublishedType(const Json& config) {
-  for (const char* key : {"dtype", "torch_dtype"})
-    if (const auto it = config.find(key); it != config.end() && it->is_string()) {
-      if (*it == "float16") return DType::kF16;
-      if (*it == "bfloat16") return DType::kBF16;
-    }
+  const auto in = [](const Json& object) -> std::optional<DType> {
+    for (const char* key : {"dtype", "torch_dtype"})
+      if (const auto it = object.find(key); it != object.end() && it->is_string()) {
+        if (*it == "float16") return DType::kF16;
+        if (*it == "bfloat16") return DType::kBF16;
+        if (*it == "float32") return DType::kF32;
+      }
+    return std::nullopt;
+  };
+  if (const auto type = in(config)) return *type;
+  for (const char* part : {"text_config", "thinker_config"})
+    if (const auto it = config.find(part); it != config.end() && it->is_object())
+      if (const auto type = in(*it)) return *type;
   return DType::kF32;
 }
 

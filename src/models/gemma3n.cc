@@ -161,7 +161,7 @@ Result<std::unique_ptr<Model>> Build(const Json& json, const Workload& n, Anatom
   DeclareRmsNorm(projector, "hard_embedding_norm", d);
   DeclareRmsNorm(projector, "soft_embedding_norm", d);
   DeclareLinear(projector, "embedding_projection", text.c.d_model, d, false);
-  (void)Vector(Scope{&anatomy, "vision_tower."}.As(Component::kVision), "published", kVisionParameters);
+  (void)RowTable(Scope{&anatomy, "vision_tower."}.As(Component::kVision), "published", 1, kVisionParameters);
   hearing.tokens = hearing.window_tokens = tokens;  // every clip is padded to this many
   return FinishAudioLlm(hearing, text.c, n, anatomy,
                         [&](const Scope& language) { DeclareText(language / "model", text); });
