@@ -202,7 +202,7 @@ Result<std::unique_ptr<Model>> Build(const Json& config, const Workload& workloa
 }
 
 Architecture g_whisper{"whisper", Build};
-const bool g_registered = (RegisterArchitecture(&g_whisper), true);
+const bool kRegistered = (RegisterArchitecture(&g_whisper), true);
 
 }  // namespace
 }  // namespace sotto
