@@ -26,7 +26,6 @@ Status Engine::Fill(const std::function<bool(uint64_t, uint64_t)>& progress) {
   const EngineSlots& slots = layout().slots;
   arena_ = TRY(Arena::Map(layout().plan.arena));
   threads_ = std::make_unique<Threads>(planned_.threads);
-  StartReading(*planned_.files);
   // The tokenizer is read beside the weights: while one waits for the disk, the other computes.
   Status tokenizer_read;
   Aside tokenizer(planned_.tokenizer && planned_.threads > 1, [&] { tokenizer_read = ReadTokenizer(); });

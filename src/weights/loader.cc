@@ -218,31 +218,14 @@ uint64_t StagingBytes(const Anatomy& anatomy, int threads) {
   return SatMul(most, static_cast<uint64_t>(threads));
 }
 
-namespace {
-// The threads read a matrix at several places at once, in which the system sees no sequence to read ahead of.
-void AskFor(const File& file, uint64_t from, uint64_t bytes) {
-  ::posix_fadvise(file.fd(), static_cast<off_t>(from), static_cast<off_t>(bytes), POSIX_FADV_WILLNEED);
-}
-}  // namespace
-
-void StartReading(const ModelFiles& files) {
-  for (int i = 0; i < files.count(); ++i) ::posix_fadvise(files.file(i).fd(), 0, 0, POSIX_FADV_SEQUENTIAL);
-  if (files.count() > 0) AskFor(files.file(0), 0, kReadAhead);
-}
-
 Status LoadWeights(const ModelFiles& files, const Anatomy& anatomy, const Run& run, std::span<std::byte> staging,
                    Threads& threads, FunctionRef<bool(uint64_t, uint64_t)> progress) {
   CHECK(staging.size() >= StagingBytes(anatomy, threads.count()));
   Loader loader(files, anatomy, run, staging, threads);
   const SlotsByName by_name = ByName(anatomy);
-  uint64_t done = 0, asked = kReadAhead;
-  int file = 0;
+  for (int i = 0; i < files.count(); ++i) ::posix_fadvise(files.file(i).fd(), 0, 0, POSIX_FADV_SEQUENTIAL);
+  uint64_t done = 0;
   return files.ForEachTensor([&](const TensorHeader& t) -> Status {
-    if (t.file != file) file = t.file, asked = 0;
-    if (const uint64_t end = SatAdd(t.offset, t.bytes); SatAdd(end, kReadAhead / 2) > asked) {
-      AskFor(files.file(file), asked, SatAdd(end, kReadAhead) - asked);
-      asked = SatAdd(end, kReadAhead);
-    }
     const std::optional<uint32_t> id = Lookup(by_name, t.name);
     if (!id) return {};
     const DType dtype = TRY(files.TypeOf(t));
