@@ -41,6 +41,7 @@ std::unique_ptr<Engine> OpenEngine(const std::string& name, const std::string& w
 struct Case {
   std::string name, weights;  // weights: as stored
 };
+void PrintTo(const Case& c, std::ostream* out) { *out << c.name << ", " << c.weights; }
 
 class WhisperGolden : public testing::TestWithParam<Case> {
  protected:

@@ -151,4 +151,24 @@ int Threads::Available() {
   return std::max(cpus, 1);
 }
 
+Aside::Aside(bool own_thread, std::function<void()> job) : job_(std::move(job)) {
+  if (own_thread) {
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, kStackBytes);
+    const auto main = [](void* self) -> void* {
+      static_cast<Aside*>(self)->job_();
+      return nullptr;
+    };
+    running_ = pthread_create(&thread_, &attr, main, this) == 0;
+    pthread_attr_destroy(&attr);
+  }
+  if (!running_) job_();
+}
+
+void Aside::Join() {
+  if (running_) pthread_join(thread_, nullptr);
+  running_ = false;
+}
+
 }  // namespace sotto

@@ -1,7 +1,10 @@
 // A fixed set of threads for data-parallel loops. The caller is one of them. Loops follow each other by the microsecond in a
 // decoding step, so waiting threads spin a short while before they sleep. Nothing is allocated per loop.
 #pragma once
+#include <pthread.h>
+
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "base/function_ref.h"
@@ -31,6 +34,22 @@ class Threads {
   struct Shared;
   int count_;
   std::unique_ptr<Shared> shared_;
+};
+
+// One job beside the caller, on a thread of its own with a small stack (a job that keeps up to 256 KiB of it). Where no
+// thread is wanted or to be had it runs at once. Join() or the destructor waits.
+class Aside {
+ public:
+  Aside(bool own_thread, std::function<void()> job);
+  Aside(const Aside&) = delete;
+  Aside& operator=(const Aside&) = delete;
+  ~Aside() { Join(); }
+  void Join();
+
+ private:
+  std::function<void()> job_;
+  pthread_t thread_{};
+  bool running_ = false;
 };
 
 }  // namespace sotto

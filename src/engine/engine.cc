@@ -28,43 +28,45 @@ Status Engine::Fill(const std::function<bool(uint64_t, uint64_t)>& progress) {
   const EngineSlots& slots = layout().slots;
   arena_ = TRY(Arena::Map(layout().plan.arena));
   threads_ = std::make_unique<Threads>(planned_.threads);
-  StartReading(*planned_.files);
-  TRY(TakeMemoryAndTokenizer());
-  if (planned_.tokenizer) {
-    Json generation;
-    const std::string path = planned_.dir.path + "/generation_config.json";
-    if (FileExists(path)) generation = TRY(ReadJson(path, Code::kBadModel));
-    tokens_ = TRY(ReadWhisperTokens(planned_.config, generation, *tokenizer_));
-  }
+  // The tokenizer is read beside the weights: while one waits for the disk, the other computes.
+  Status tokenizer_read;
+  Aside tokenizer(planned_.tokenizer && planned_.threads > 1, [&] { tokenizer_read = ReadTokenizer(); });
+  TRY(TakeMemory());
   mel_.emplace(TRY(LogMel::Create(planned_.mel, run(kLoad)[slots.mel_tables])));
   TRY(LoadWeights(*planned_.files, *layout().anatomy, run(kLoad), run(kLoad)[slots.staging], *threads_, progress));
+  tokenizer.Join();
+  TRY(std::move(tokenizer_read));
   ops_ = MakeCpuBackend(planned_.isa, threads_.get(), ScratchOf(*layout().anatomy, *layout().model, planned_.threads),
                         run(kRunning)[slots.scratch]);
   return {};
 }
 
-// Zeroing the arena and reading the tokenizer take about as long as each other, so they share the threads; the disk meanwhile
-// brings the first weights.
-Status Engine::TakeMemoryAndTokenizer() {
+Status Engine::ReadTokenizer() {
+  if (!planned_.tokenizer) return {};
+  tokenizer_ = TRY(Tokenizer::Open(planned_.dir.path, *planned_.tokenizer,
+                                   run(kLoad)[layout().slots.tokenizer].first(planned_.tokenizer_bytes)));
+  Json generation;
+  const std::string path = planned_.dir.path + "/generation_config.json";
+  if (FileExists(path)) generation = TRY(ReadJson(path, Code::kBadModel));
+  tokens_ = TRY(ReadWhisperTokens(planned_.config, generation, *tokenizer_));
+  return {};
+}
+
+// All pages at once, by all threads: zeroing them is as much work as reading them from the page cache.
+Status Engine::TakeMemory() {
   constexpr uint64_t kPiece = 32 * kMiB;
   const auto pieces = static_cast<int64_t>((arena_.size().n + kPiece - 1) / kPiece);
   std::atomic<int64_t> next{0};
   std::mutex mutex;
   Status failed;
-  const auto fail = [&](Status status) {
-    if (status.ok()) return;
-    const std::lock_guard lock(mutex);
-    failed = std::move(status);
-    next = pieces;
-  };
-  threads_->Run([&](int thread) {
-    if (thread == 0 && planned_.tokenizer)
-      fail([&]() -> Status {
-        tokenizer_ = TRY(Tokenizer::Open(planned_.dir.path, *planned_.tokenizer,
-                                         run(kLoad)[layout().slots.tokenizer].first(planned_.tokenizer_bytes)));
-        return {};
-      }());
-    for (int64_t i; (i = next.fetch_add(1)) < pieces;) fail(arena_.Take(static_cast<uint64_t>(i) * kPiece, kPiece));
+  threads_->Run([&](int) {
+    for (int64_t i; (i = next.fetch_add(1)) < pieces;) {
+      Status taken = arena_.Take(static_cast<uint64_t>(i) * kPiece, kPiece);
+      if (taken.ok()) continue;
+      const std::lock_guard lock(mutex);
+      failed = std::move(taken);
+      next = pieces;
+    }
   });
   return failed;
 }

@@ -32,7 +32,8 @@ class Engine {
 
  private:
   Engine() = default;
-  Status TakeMemoryAndTokenizer();
+  Status TakeMemory();
+  Status ReadTokenizer();
   Status Fill(const std::function<bool(uint64_t, uint64_t)>& progress);
 
   Planned planned_;

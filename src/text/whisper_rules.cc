@@ -176,7 +176,8 @@ WhisperCut CutSegments(const WhisperTokens& tokens, std::span<const int32_t> gen
     if (stamp(i) && stamp(i + 1)) ends.push_back(i + 1);
 
   if (ends.empty()) {  // one segment: up to the last timestamp, else up to the window's end
-    WhisperSegment s{0, static_cast<double>(frames / 2) * kStep, 0, n};
+    const int64_t steps = frames / 2;
+    WhisperSegment s{0, static_cast<double>(steps) * kStep, 0, n};
     for (size_t i = n; i-- > 0;)
       if (stamp(i)) {
         if (generated[i] != tokens.timestamp_begin) s.end = step(i) * kStep;

@@ -218,16 +218,12 @@ uint64_t StagingBytes(const Anatomy& anatomy, int threads) {
   return SatMul(most, static_cast<uint64_t>(threads));
 }
 
-void StartReading(const ModelFiles& files) {
-  for (int i = 0; i < files.count(); ++i) ::posix_fadvise(files.file(i).fd(), 0, 0, POSIX_FADV_SEQUENTIAL);
-  if (files.count() > 0) ::posix_fadvise(files.file(0).fd(), 0, kReadAhead, POSIX_FADV_WILLNEED);
-}
-
 Status LoadWeights(const ModelFiles& files, const Anatomy& anatomy, const Run& run, std::span<std::byte> staging,
                    Threads& threads, FunctionRef<bool(uint64_t, uint64_t)> progress) {
   CHECK(staging.size() >= StagingBytes(anatomy, threads.count()));
   Loader loader(files, anatomy, run, staging, threads);
   const SlotsByName by_name = ByName(anatomy);
+  for (int i = 0; i < files.count(); ++i) ::posix_fadvise(files.file(i).fd(), 0, 0, POSIX_FADV_SEQUENTIAL);
   uint64_t done = 0;
   return files.ForEachTensor([&](const TensorHeader& t) -> Status {
     const std::optional<uint32_t> id = Lookup(by_name, t.name);

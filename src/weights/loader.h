@@ -20,9 +20,6 @@ Result<StoredWeights> CheckHeaders(const ModelFiles& files, const Anatomy& anato
 // Bytes of staging that LoadWeights needs for this anatomy; it depends on the largest row only.
 uint64_t StagingBytes(const Anatomy& anatomy, int threads);
 
-// Asks the system to read ahead: the first part of the weights comes from the disk while the arena is made. Returns at once.
-void StartReading(const ModelFiles& files);
-
 // REQUIRES: CheckHeaders succeeded; `run` is in kLoad; staging.size() >= StagingBytes(). `progress(done, total)` in bytes, called
 // from one thread at a time. Stops with kInterrupted when progress returns false.
 Status LoadWeights(const ModelFiles& files, const Anatomy& anatomy, const Run& run, std::span<std::byte> staging,

@@ -166,7 +166,7 @@ std::string CatalogDir() {
   std::array<char, PATH_MAX> exe;
   const ssize_t length = readlink("/proc/self/exe", exe.data(), exe.size());
   if (length > 0 && static_cast<size_t>(length) < exe.size()) {
-    const std::string beside = Parent(std::string(exe.data(), static_cast<size_t>(length))) + "/../share/sotto/catalog";
+    std::string beside = Parent(std::string(exe.data(), static_cast<size_t>(length))) + "/../share/sotto/catalog";
     if (IsDirectory(beside)) return beside;
   }
   const std::string source = SOTTO_SOURCE_DIR "/catalog";

@@ -91,7 +91,7 @@ HttpReply Hub::Follow(HttpRequest request, FunctionRef<bool(const HttpReply&)> e
     // A CDN is another host: its address is signed, and the token is none of its business.
     if (!options_.token.empty() && request.url.Origin() == endpoint_.Origin())
       sent.headers.emplace_back("Authorization", "Bearer " + options_.token);
-    const HttpReply reply = http_.Send(
+    HttpReply reply = http_.Send(
         sent, [&](const HttpReply& r) { return !IsRedirect(r.status) && enough(r); }, take);
     if (!IsRedirect(reply.status) || (request.head && enough(reply))) return reply;
     const Result<Url> next = FollowLocation(request.url, reply.Header("location"));
