@@ -108,7 +108,7 @@ void WriteRandomModel(const std::string& dir, const RandomShape& s) {
   std::ofstream(dir + "/config.json") << config.dump();
 
   Anatomy anatomy;
-  const Workload least{0, 1, FindKvPolicy("fp32"), 1};
+  const Workload least{0, 1, 1, FindKvPolicy("fp32"), 1};
   const auto model = BuildModel(config, least, anatomy);
   Json header = Json::object();
   uint64_t offset = 0;
