@@ -122,8 +122,10 @@ TEST_F(Calculator, GrowsWithWhatIsAskedFor) {
 
 TEST_F(Calculator, AHostileConfigIsRefusedByTheNameOfItsKey) {
   const std::string path = testing::TempDir() + "sotto_calculator_" + std::to_string(getpid()) + ".json";
-  const Json llama = ReadJson(SOTTO_SOURCE_DIR "/catalog/meta-llama/Llama-3.2-1B.json", Code::kBadInput).value()["config"];
-  const Json hostile[] = {0, -1, 1e308, 1u << 31, "64", true, Json::array({1}), Json::object(), 18446744073709551615ULL, 2.5};
+  const Json llama =
+      ReadJson(SOTTO_SOURCE_DIR "/catalog/meta-llama/Llama-3.2-1B.json", Code::kBadInput).value()["config"];
+  const Json hostile[] = {
+      0, -1, 1e308, 1u << 31, "64", true, Json::array({1}), Json::object(), 18446744073709551615ULL, 2.5};
   for (const char* key : {"hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
                           "intermediate_size", "vocab_size", "max_position_embeddings", "head_dim"})
     for (const Json& value : hostile) {

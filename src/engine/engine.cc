@@ -13,7 +13,8 @@ namespace sotto {
 
 Result<std::unique_ptr<Engine>> Engine::Open(Planned planned, const std::function<bool(uint64_t, uint64_t)>& progress) {
   if (!planned.layout.model->runs())
-    return BadModel(planned.dir.name + " can be planned, but this version does not run it; `sotto plan` answers for it");
+    return BadModel(planned.dir.name +
+                    " can be planned, but this version does not run it; `sotto plan` answers for it");
   if (!planned.fits) return Refusal(planned);
   if (!planned.files)
     return BadModel(planned.dir.name + " has a published config but no weights here; fetch them with: sotto pull " +

@@ -35,7 +35,9 @@ Result<std::unique_ptr<Model>> BuildGlm(const Json& json, const Workload& n, Ana
   DeclareLinear(projector, "linear_1", 2 * text.d_model, tower.ffn);
   DeclareLinear(projector, "linear_2", text.d_model, 2 * text.d_model);
   (void)Buffer(projector.During(kEncode), "hidden", hearing.positions / kMerged, 2 * text.d_model);
-  const auto tokens = [](int64_t frames) { return std::max<int64_t>(0, ((frames - 1) / 2 + 1 - kMerged) / kMerged + 1); };
+  const auto tokens = [](int64_t frames) {
+    return std::max<int64_t>(0, ((frames - 1) / 2 + 1 - kMerged) / kMerged + 1);
+  };
   hearing.window_tokens = tokens(hearing.frames);
   hearing.tokens = tokens(std::min(MelFrames(Samples(n.audio_seconds)), kGlmWindows * hearing.frames));
   return FinishAudioLlm(hearing, text, n, anatomy);

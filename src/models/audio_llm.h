@@ -14,17 +14,17 @@ inline constexpr int64_t kMaxFfn = 1 << 24;
 
 // What one window of audio is to a model, and what all of a workload's audio becomes.
 struct Hearing {
-  int64_t n_mels = 0, frames = 0;     // of one window
-  int64_t positions = 0;              // encoder states of one window
-  int64_t window_tokens = 0;          // vectors of one window: what is held between encoder and decoder
-  int64_t tokens = 0;                 // vectors of the workload's audio: positions of the decoder
-  int64_t encoder_kv_elements = 0;    // keys and values of all encoder layers: transient, never a cache
+  int64_t n_mels = 0, frames = 0;   // of one window
+  int64_t positions = 0;            // encoder states of one window
+  int64_t window_tokens = 0;        // vectors of one window: what is held between encoder and decoder
+  int64_t tokens = 0;               // vectors of the workload's audio: positions of the decoder
+  int64_t encoder_kv_elements = 0;  // keys and values of all encoder layers: transient, never a cache
 };
 
-int64_t Samples(double seconds);                  // at 16 kHz
+int64_t Samples(double seconds);  // at 16 kHz
 inline int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t MelFrames(int64_t samples) { return CeilDiv(samples, 160); }
-int64_t PooledLength(int64_t frames);             // a convolution of stride 2, then an average of two
+int64_t PooledLength(int64_t frames);  // a convolution of stride 2, then an average of two
 // Sum over windows of 30 s of `tokens(samples of the window)`.
 template <class F>
 int64_t OverWindows(int64_t samples, F tokens) {

@@ -11,7 +11,8 @@ namespace {
 Result<std::unique_ptr<Model>> Build(const Json& json, const Workload& n, Anatomy& anatomy) {
   const ClassConfig j = TRY(ClassConfig::Of(json, "config.json"));
   const ClassConfig a = TRY(j.Part("encoder_config"));
-  const ClassConfig q = TRY(j.Part("qformer_config")), g = TRY(j.Part("aggregator_config")), p = TRY(j.Part("projection_config"));
+  const ClassConfig q = TRY(j.Part("qformer_config")), g = TRY(j.Part("aggregator_config")),
+                    p = TRY(j.Part("projection_config"));
   const TextConfig text = TRY(ReadText(TRY(j.Part("text_config", "llama"))));
   const int64_t d = TRY(a.Int("hidden_size", 1, kMaxWidth)), layers = TRY(a.Int("num_hidden_layers", 1, kMaxLayers));
   const int64_t heads = TRY(a.Int("num_attention_heads", 1, d)), ffn = TRY(a.Int("intermediate_size", 1, kMaxWidth));

@@ -39,7 +39,8 @@ Result<Text> ReadTextOf(const ClassConfig& j) {
   c.vocab_size = TRY(j.Int("vocab_size", 1, kMaxVocab));
   c.max_context = TRY(j.Int("max_position_embeddings", 1, kMaxContext));
   c.window = TRY(j.Int("sliding_window", 1, kMaxContext));
-  c.sliding = TRY(ReadSliding(j, c.layers, [](int64_t layer, int64_t n) { return (layer + 1) % n != 0; }, 5));
+  c.sliding = TRY(ReadSliding(
+      j, c.layers, [](int64_t layer, int64_t n) { return (layer + 1) % n != 0; }, 5));
   c.shared_kv_layers = TRY(j.Int("num_kv_shared_layers", 0, c.layers - 1));
   t.own = c.layers - c.shared_kv_layers;
   if (!j.Has("intermediate_size")) return j.Bad("intermediate_size", "is missing");
@@ -47,7 +48,8 @@ Result<Text> ReadTextOf(const ClassConfig& j) {
   for (size_t i = 0; i < static_cast<size_t>(c.layers); ++i) {
     const Json* of = !ffn.is_array() ? &ffn : i < ffn.size() ? &ffn[i] : nullptr;
     if (of == nullptr || !of->is_number_unsigned() || of->get<uint64_t>() < 1 || of->get<uint64_t>() > kMaxWidth)
-      return j.Bad("intermediate_size", fmt::format("must be a whole number from 1 to {}, or one for each layer", kMaxWidth));
+      return j.Bad("intermediate_size",
+                   fmt::format("must be a whole number from 1 to {}, or one for each layer", kMaxWidth));
     t.ffn.push_back(of->get<int64_t>());
     c.ffn = std::max(c.ffn, t.ffn.back());
   }
@@ -103,8 +105,10 @@ void DeclareText(const Scope& root, const Text& t) {
 }
 
 Result<Hearing> DeclareConformer(const ClassConfig& a, Anatomy& anatomy) {
-  const int64_t d = TRY(a.Int("hidden_size", 1, kMaxWidth)), layers = TRY(a.Int("conf_num_hidden_layers", 1, kMaxLayers));
-  const int64_t heads = TRY(a.Int("conf_num_attention_heads", 1, d)), kernel = TRY(a.Int("conf_conv_kernel_size", 1, 1024));
+  const int64_t d = TRY(a.Int("hidden_size", 1, kMaxWidth)),
+                layers = TRY(a.Int("conf_num_hidden_layers", 1, kMaxLayers));
+  const int64_t heads = TRY(a.Int("conf_num_attention_heads", 1, d)),
+                kernel = TRY(a.Int("conf_conv_kernel_size", 1, 1024));
   const int64_t mels = TRY(a.Int("input_feat_size", 1, 1024)), keep = TRY(a.Int("conf_reduction_factor", 1, 64));
   for (const char* key : {"sscp_conv_channel_size", "sscp_conv_kernel_size", "sscp_conv_stride_size"})
     if (!a.Has(key) || !a.json()[key].is_array() || a.json()[key].size() != 2)

@@ -68,8 +68,7 @@ Result<std::unique_ptr<Model>> Build(const Json& json, const Workload& n, Anatom
   DeclareConformer(encoder, c);
   DeclareQformer(Scope{&anatomy, "projector.qformer."}.As(Component::kQformer), q, queries);
   DeclareLinear(Scope{&anatomy, "projector."}.As(Component::kProjector), "linear", text.d_model, q.d);
-  if (j.Has("adapter_config"))
-    TRY(DeclareLora(TRY(j.Part("adapter_config")), text, anatomy));
+  if (j.Has("adapter_config")) TRY(DeclareLora(TRY(j.Part("adapter_config")), text, anatomy));
   // All of the audio is one window; two mel frames side by side are one position.
   const int64_t positions = (Samples(n.audio_seconds) / 160 + 1) / 2;
   Hearing hearing{c.input / 2, 2 * positions, positions, 0, 0, 2 * c.layers * positions * c.heads * c.head_dim};

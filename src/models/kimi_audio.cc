@@ -23,7 +23,8 @@ Result<std::unique_ptr<Model>> Build(const Json& json, const Workload& n, Anatom
   DeclareNorm(projector, "layers.4", text.d_model);
   if (mimo.layers > 0) {
     const Scope speaking = Scope{&anatomy, "mimo."}.As(Component::kMimo);
-    for (int i = 0; i < mimo.layers; ++i) (void)TextLayer((speaking / "layers" / std::to_string(i)).Layer(i), mimo, false);
+    for (int i = 0; i < mimo.layers; ++i)
+      (void)TextLayer((speaking / "layers" / std::to_string(i)).Layer(i), mimo, false);
     DeclareRmsNorm(speaking, "norm", text.d_model);
     DeclareLinear(speaking, "output", text.vocab_size, text.d_model, false, ByOut());
     // Its cache is as long as the decoder's.

@@ -109,7 +109,8 @@ Result<Hearing> DeclareConvTower(const ClassConfig& a, const Workload& n, Anatom
 
 Result<std::unique_ptr<Model>> BuildOmni3(const Json& json, const Workload& n, Anatomy& anatomy) {
   const ClassConfig whole = TRY(ClassConfig::Of(json, "config.json"));
-  const ClassConfig j = whole.Has("thinker_config") ? TRY(whole.Part("thinker_config", "qwen3_omni_moe_thinker")) : whole;
+  const ClassConfig j =
+      whole.Has("thinker_config") ? TRY(whole.Part("thinker_config", "qwen3_omni_moe_thinker")) : whole;
   TextConfig text = TRY(ReadText(TRY(j.Part("text_config", "qwen3_omni_moe_text"))));
   text.tied = TRY(j.Bool("tie_word_embeddings"));
   const ClassConfig v = TRY(j.Part("vision_config", "qwen3_omni_moe_vision_encoder"));
@@ -128,16 +129,18 @@ Result<std::unique_ptr<Model>> BuildAsr(const Json& json, const Workload& n, Ana
   const ClassConfig whole = TRY(ClassConfig::Of(json, "config.json"));
   const ClassConfig j = whole.Has("thinker_config") ? TRY(whole.Part("thinker_config", "qwen3_asr")) : whole;
   TextConfig text = TRY(ReadText(TRY(j.Part("text_config", "qwen3"))));
-  text.tied = j.Has("tie_word_embeddings") ? TRY(j.Bool("tie_word_embeddings")) : TRY(whole.Bool("tie_word_embeddings"));
+  text.tied =
+      j.Has("tie_word_embeddings") ? TRY(j.Bool("tie_word_embeddings")) : TRY(whole.Bool("tie_word_embeddings"));
   const Hearing hearing = TRY(DeclareConvTower(TRY(j.Part("audio_config", "qwen3_asr_encoder")), n, anatomy));
   return FinishAudioLlm(hearing, text, n, anatomy);
 }
 
 Architecture g_omni25{"qwen2_5_omni", BuildOmni25}, g_thinker25{"qwen2_5_omni_thinker", BuildOmni25},
-    g_omni3{"qwen3_omni_moe", BuildOmni3}, g_thinker3{"qwen3_omni_moe_thinker", BuildOmni3}, g_asr{"qwen3_asr", BuildAsr};
-const bool kRegistered = (RegisterArchitecture(&g_omni25), RegisterArchitecture(&g_thinker25),
-                          RegisterArchitecture(&g_omni3), RegisterArchitecture(&g_thinker3),
-                          RegisterArchitecture(&g_asr), true);
+    g_omni3{"qwen3_omni_moe", BuildOmni3}, g_thinker3{"qwen3_omni_moe_thinker", BuildOmni3},
+    g_asr{"qwen3_asr", BuildAsr};
+const bool kRegistered =
+    (RegisterArchitecture(&g_omni25), RegisterArchitecture(&g_thinker25), RegisterArchitecture(&g_omni3),
+     RegisterArchitecture(&g_thinker3), RegisterArchitecture(&g_asr), true);
 
 }  // namespace
 }  // namespace sotto

@@ -22,7 +22,8 @@ Result<std::unique_ptr<Model>> Build(const Json& json, const Workload& n, Anatom
   const bool nested = named.is_object() && named.contains("text_config");
   ClassConfig outer = TRY(ClassConfig::Of(named, "config.json: the language model", "llama"));
   const TextConfig text = TRY(ReadText(nested ? TRY(outer.Part("text_config", outer.type() + "_text")) : outer));
-  const AudioEncoderConfig tower = TRY(ReadWhisperTower(TRY(ClassConfig::Of(audio, "config.json: the encoder", "whisper"))));
+  const AudioEncoderConfig tower =
+      TRY(ReadWhisperTower(TRY(ClassConfig::Of(audio, "config.json: the encoder", "whisper"))));
   const int64_t stack = TRY(j.Int("stack_factor", 1, 1024));
   const int64_t hidden = TRY(j.Int("hidden_size", 1, kMaxWidth));
   const std::string activation = j.Has("projector_act") ? TRY(j.String("projector_act")) : "swiglu";

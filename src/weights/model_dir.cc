@@ -21,8 +21,8 @@ constexpr std::string_view kSizes[] = {"tiny",   "tiny.en",   "base",  "base.en"
 
 // Files beside config.json that change what a model takes, and the key that they become.
 constexpr std::pair<const char*, const char*> kCompanions[] = {
-    {"adapter_config", "adapter_config.json"},                // LoRA (PEFT)
-    {"whisper_config", "whisper-large-v3/config.json"}};      // Kimi-Audio's encoder
+    {"adapter_config", "adapter_config.json"},            // LoRA (PEFT)
+    {"whisper_config", "whisper-large-v3/config.json"}};  // Kimi-Audio's encoder
 
 bool HasWeights(const std::string& dir) {
   return FileExists(dir + "/model.safetensors") || FileExists(dir + "/model.safetensors.index.json");

@@ -173,8 +173,7 @@ TextDecoder::TextDecoder(const Scope& root, const Scope& head, const TextConfig&
       embedding_(root.As(Component::kEmbedding), "embed_tokens.weight", c_.vocab_size, c_.d_model, ByOut()) {
   const Scope decoder = root.As(Component::kDecoder);
   layers_.reserve(static_cast<size_t>(c_.layers));
-  for (int i = 0; i < c_.layers; ++i)
-    layers_.emplace_back(LayerScope(root, i), c_, IsSparse(c_, i));
+  for (int i = 0; i < c_.layers; ++i) layers_.emplace_back(LayerScope(root, i), c_, IsSparse(c_, i));
   norm_ = Vector(decoder, "norm.weight", c_.d_model);
   if (!c_.tied) head_ = Matrix(head.As(Component::kLmHead), "lm_head.weight", c_.vocab_size, c_.d_model, ByOut());
   room_.Declare(decoder, c_, n);
