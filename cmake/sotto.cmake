@@ -102,6 +102,8 @@ function(sotto_tests)
   find_program(PYTHON3 python3)
   if(PYTHON3 AND NOT SOTTO_PORTABLE_ONLY)
     add_test(NAME scripts.run_tests_reads_reports COMMAND ${PYTHON3} ${PROJECT_SOURCE_DIR}/scripts/run_tests --self-test)
+    add_test(NAME docs.calculator_is_as_made
+      COMMAND ${PYTHON3} ${PROJECT_SOURCE_DIR}/scripts/calculator_docs --check --sotto $<TARGET_FILE:sotto>)
   endif()
   gtest_discover_tests(sotto_tests DISCOVERY_MODE PRE_TEST PROPERTIES ${properties})
 endfunction()
