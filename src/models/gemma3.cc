@@ -20,14 +20,7 @@ Result<std::unique_ptr<Model>> Build(const Json& json, const Workload& n, Anatom
   TextConfig text = TRY(ReadText(TRY(j.Part("text_config", "gemma3_text"))));
   text.tied = TRY(j.Bool("tie_word_embeddings"));
   const ClassConfig v = TRY(j.Part("vision_config", "siglip_vision_model"));
-  SiglipConfig c;
-  c.d = TRY(v.Int("hidden_size", 1, kMaxWidth));
-  c.layers = TRY(v.Int("num_hidden_layers", 1, kMaxLayers));
-  c.heads = TRY(v.Int("num_attention_heads", 1, c.d));
-  c.ffn = TRY(v.Int("intermediate_size", 1, kMaxWidth));
-  const int64_t patch = TRY(v.Int("patch_size", 1, 4096)), side = TRY(v.Int("image_size", 1, 1 << 16)) / patch;
-  c.patch_inputs = TRY(v.IntOr("num_channels", 1, 64, 3)) * patch * patch;
-  c.positions = side * side;
+  SiglipConfig c = TRY(ReadSiglip(v));
   c.head = !v.Has("vision_use_head") || TRY(v.Bool("vision_use_head"));
   DeclareSiglip(Scope{&anatomy, "model.vision_tower."}.As(Component::kVision), c);
   const Scope projector = Scope{&anatomy, "model.multi_modal_projector."}.As(Component::kProjector);

@@ -12,15 +12,7 @@ Result<std::unique_ptr<Model>> Build(const Json& json, const Workload& n, Anatom
   text.qkv_bias = true;
   const AudioEncoderConfig tower = TRY(ReadWhisperTower(TRY(j.Part("audio_config", "whisper"))));
   const int64_t step = TRY(j.Int("audio_pool_step", 1, 1024)), queries = TRY(j.Int("query_num", 1, 1 << 16));
-  const ClassConfig v = TRY(j.Part("vision_config", "siglip_vision_model"));
-  SiglipConfig vision;
-  vision.d = TRY(v.Int("hidden_size", 1, kMaxWidth));
-  vision.layers = TRY(v.Int("num_hidden_layers", 1, kMaxLayers));
-  vision.heads = TRY(v.Int("num_attention_heads", 1, vision.d));
-  vision.ffn = TRY(v.Int("intermediate_size", 1, kMaxWidth));
-  const int64_t patch = TRY(v.Int("patch_size", 1, 4096)), side = TRY(v.Int("image_size", 1, 1 << 16)) / patch;
-  vision.patch_inputs = 3 * patch * patch;
-  vision.positions = side * side;
+  const SiglipConfig vision = TRY(ReadSiglip(TRY(j.Part("vision_config", "siglip_vision_model"))));
 
   Hearing hearing = DeclareWhisperTower(tower, anatomy);
   const Scope projector = Scope{&anatomy, "audio_projection_layer."}.As(Component::kProjector);
