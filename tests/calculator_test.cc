@@ -120,6 +120,20 @@ TEST_F(Calculator, GrowsWithWhatIsAskedFor) {
   EXPECT_EQ(kv("deepseek-ai/DeepSeek-V3", 4096, 1, 1), 4096ULL * 61 * 576 * 2);
 }
 
+TEST(GgmlTypes, AreThoseOfTheReferencePackage) {
+  const Json want = ReadJson(kGolden + "ggml_types.json", Code::kBadInput).value();
+  ASSERT_EQ(want.size(), std::size(kGgmlTypes));
+  for (const Json& row : want) {
+    const GgmlType* type = FindGgmlType(row[0].get<uint32_t>());
+    ASSERT_NE(type, nullptr) << row;
+    EXPECT_EQ(type, FindGgmlType(row[1].get<std::string>())) << row;
+    EXPECT_EQ(type->block, row[2].get<uint32_t>()) << row;
+    EXPECT_EQ(type->bytes, row[3].get<uint32_t>()) << row;
+    EXPECT_EQ(GgmlBytes(*type, 3, type->block), 3ULL * type->bytes) << row;
+    EXPECT_EQ(GgmlBytes(*type, 1, type->block + 1), 2ULL * type->bytes) << row;
+  }
+}
+
 TEST_F(Calculator, AHostileConfigIsRefusedByTheNameOfItsKey) {
   const std::string path = testing::TempDir() + "sotto_calculator_" + std::to_string(getpid()) + ".json";
   const Json llama =

@@ -1,6 +1,5 @@
-// The element types of GGUF files: blocks of a fixed count of elements in a fixed count of bytes. Sizes: struct definitions of
-// ggml (github.com/ggml-org/ggml, src/ggml-common.h); the same table is gguf.GGML_QUANT_SIZES of the Python package, and a
-// test compares the two.
+// The element types of GGUF files: blocks of a fixed count of elements in a fixed count of bytes. The table is
+// gguf.GGML_QUANT_SIZES of the Python package; a test compares the two (tests/golden/ggml_types.json).
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -25,6 +24,7 @@ inline constexpr GgmlType kGgmlTypes[] = {
     {22, "IQ2_S", 256, 82},   {23, "IQ4_XS", 256, 136}, {24, "I8", 1, 1},         {25, "I16", 1, 2},
     {26, "I32", 1, 4},        {27, "I64", 1, 8},        {28, "F64", 1, 8},        {29, "IQ1_M", 256, 56},
     {30, "BF16", 1, 2},       {34, "TQ1_0", 256, 54},   {35, "TQ2_0", 256, 66},   {39, "MXFP4", 32, 17},
+    {40, "NVFP4", 64, 36},    {41, "Q1_0", 128, 18},
 };
 
 constexpr const GgmlType* FindGgmlType(uint32_t id) {
