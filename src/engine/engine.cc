@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <mutex>
 
 #include "plan/machine.h"
@@ -57,17 +56,13 @@ Status Engine::ReadTokenizer() {
 Status Engine::TakeMemory() {
   constexpr uint64_t kPiece = 32 * kMiB;
   const auto pieces = static_cast<int64_t>((arena_.size().n + kPiece - 1) / kPiece);
-  std::atomic<int64_t> next{0};
   std::mutex mutex;
   Status failed;
-  threads_->Run([&](int) {
-    for (int64_t i; (i = next.fetch_add(1)) < pieces;) {
-      Status taken = arena_.Take(static_cast<uint64_t>(i) * kPiece, kPiece);
-      if (taken.ok()) continue;
-      const std::lock_guard lock(mutex);
-      failed = std::move(taken);
-      next = pieces;
-    }
+  threads_->For(pieces, 1, [&](int64_t begin, int64_t end, int) {
+    Status taken = arena_.Take(static_cast<uint64_t>(begin) * kPiece, static_cast<uint64_t>(end - begin) * kPiece);
+    if (taken.ok()) return;
+    const std::lock_guard lock(mutex);
+    failed = std::move(taken);
   });
   return failed;
 }

@@ -11,11 +11,6 @@ namespace {
 
 constexpr int64_t kRoomForText = 1024;  // positions beside the audio when no context is asked for
 
-class Planned final : public Model {
- public:
-  explicit Planned(ModelInfo info) { info_ = std::move(info); }
-};
-
 }  // namespace
 
 int64_t Samples(double seconds) { return static_cast<int64_t>(std::llround(seconds * 16000)); }
@@ -51,7 +46,7 @@ Result<std::unique_ptr<Model>> FinishAudioLlm(const Hearing& hearing, const Text
   info.audio_positions = hearing.positions;
   info.audio_tokens = hearing.tokens;
   info.encoder_kv_formula_elements = hearing.encoder_kv_elements;
-  return std::unique_ptr<Model>(std::make_unique<Planned>(std::move(info)));
+  return std::unique_ptr<Model>(std::make_unique<PlannedModel>(std::move(info)));
 }
 
 Result<AudioEncoderConfig> ReadWhisperTower(const ClassConfig& j) {

@@ -34,7 +34,7 @@ int64_t OverWindows(int64_t samples, F tokens) {
 }
 
 // Declares the decoder below "language_model." and the audio vectors, and describes the model. kUsage when the context is too
-// short for the audio. `weights` declares the weights of a decoder that is not a TextDecoder's.
+// short for the audio. `weights` declares the weights of a decoder whose layers are not TextLayers.
 using DeclareText = FunctionRef<void(const Scope& language)>;
 Result<std::unique_ptr<Model>> FinishAudioLlm(const Hearing& hearing, const TextConfig& text, const Workload& workload,
                                               Anatomy& anatomy);

@@ -6,15 +6,6 @@
 namespace sotto {
 namespace {
 
-class Gemma3 final : public Model {
- public:
-  Gemma3(const TextConfig& text, const Workload& n, Anatomy& anatomy) {
-    const Scope language{&anatomy, "model.language_model."};
-    info_.type = "decoder";
-    TextDecoder(language, Scope{&anatomy, ""}, text, n).Describe(n, &info_);
-  }
-};
-
 Result<std::unique_ptr<Model>> Build(const Json& json, const Workload& n, Anatomy& anatomy) {
   const ClassConfig j = TRY(ClassConfig::Of(json, "config.json"));
   TextConfig text = TRY(ReadText(TRY(j.Part("text_config", "gemma3_text"))));
@@ -26,7 +17,7 @@ Result<std::unique_ptr<Model>> Build(const Json& json, const Workload& n, Anatom
   const Scope projector = Scope{&anatomy, "model.multi_modal_projector."}.As(Component::kProjector);
   (void)Matrix(projector, "mm_input_projection_weight", c.d, text.d_model);
   DeclareRmsNorm(projector, "mm_soft_emb_norm", c.d);
-  return std::unique_ptr<Model>(std::make_unique<Gemma3>(text, n, anatomy));
+  return PlanText(Scope{&anatomy, "model.language_model."}, Scope{&anatomy, ""}, text, n);
 }
 
 Architecture g_gemma3{"gemma3", Build};

@@ -7,25 +7,23 @@ namespace {
 
 TextFamily* g_first = nullptr;
 
-class TextModel final : public Model {
- public:
-  TextModel(const TextConfig& config, const Workload& workload, Anatomy& anatomy)
-      : decoder_(Scope{&anatomy, "model."}, Scope{&anatomy, ""}, config, workload) {
-    info_.type = "decoder";
-    decoder_.Describe(workload, &info_);
-  }
-
- private:
-  TextDecoder decoder_;
-};
-
 Result<std::unique_ptr<Model>> Build(const Json& json, const Workload& workload, Anatomy& anatomy) {
   const ClassConfig config = TRY(ClassConfig::Of(json, "config.json"));
   const TextConfig c = TRY(ReadText(config));
-  return std::unique_ptr<Model>(std::make_unique<TextModel>(c, workload, anatomy));
+  return PlanText(Scope{&anatomy, "model."}, Scope{&anatomy, ""}, c, workload);
 }
 
 }  // namespace
+
+std::unique_ptr<Model> PlanText(const Scope& root, const Scope& head, const TextConfig& c, const Workload& n) {
+  DeclareTextWeights(root, head, c);
+  TextRoom room(c, n);
+  room.Declare(root.As(Component::kDecoder), c, n);
+  ModelInfo info;
+  info.type = "decoder";
+  room.Describe(c, n, &info);
+  return std::make_unique<PlannedModel>(std::move(info));
+}
 
 void RegisterTextFamily(TextFamily* family) {
   family->next = g_first;

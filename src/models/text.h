@@ -6,6 +6,12 @@
 
 namespace sotto {
 
+// A model that is planned and not run: its slots are declared, its description is all that is kept.
+class PlannedModel final : public Model {
+ public:
+  explicit PlannedModel(ModelInfo info) { info_ = std::move(info); }
+};
+
 struct TextFamily {
   std::string_view model_type;
   Result<TextConfig> (*read)(const ClassConfig& config);
@@ -14,6 +20,10 @@ struct TextFamily {
 };
 
 void RegisterTextFamily(TextFamily* family);
+
+// A text decoder that is planned and not run: weights below `root` and `head`, caches and buffers.
+std::unique_ptr<Model> PlanText(const Scope& root, const Scope& head, const TextConfig& config,
+                                const Workload& workload);
 
 // By the config's model_type. kBadModel names those that are known.
 Result<TextConfig> ReadText(const ClassConfig& config);

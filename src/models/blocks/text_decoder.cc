@@ -64,6 +64,20 @@ TextLayer::TextLayer(const Scope& at, const TextConfig& c, bool sparse) {
   } else {
     norm2 = Vector(at, "post_attention_layernorm.weight", c.d_model);
   }
+  const auto gated = [&](const Scope& into, int64_t ffn, bool fused) {
+    if (fused) {
+      gate_up = Matrix(into, "gate_up_proj.weight", 2 * ffn, c.d_model, ByOut());
+    } else {
+      gate = Matrix(into, "gate_proj.weight", ffn, c.d_model, ByOut());
+      up = Matrix(into, "up_proj.weight", ffn, c.d_model, ByOut());
+    }
+    down = Matrix(into, "down_proj.weight", c.d_model, ffn, ByIn());
+    if (c.mlp_bias) {
+      gate_bias = Vector(into, "gate_proj.bias", ffn, ByOut());
+      up_bias = Vector(into, "up_proj.bias", ffn, ByOut());
+      down_bias = Vector(into, "down_proj.bias", c.d_model);
+    }
+  };
   if (sparse) {
     const MoeConfig& m = c.moe;
     router = Matrix(mlp, "gate.weight", m.experts, c.d_model);
@@ -72,32 +86,10 @@ TextLayer::TextLayer(const Scope& at, const TextConfig& c, bool sparse) {
     const Scope experts = (mlp / "experts").As(Component::kExperts);
     expert_gate_up = Matrix(experts, "gate_up_proj", m.experts * 2 * m.ffn, c.d_model, ByOut());
     expert_down = Matrix(experts, "down_proj", m.experts * c.d_model, m.ffn, ByIn());
-    if (m.shared_ffn > 0) {
-      const Scope shared = mlp / (m.shared_gate ? "shared_expert" : "shared_experts");
-      shared_gate = Matrix(shared, "gate_proj.weight", m.shared_ffn, c.d_model, ByOut());
-      shared_up = Matrix(shared, "up_proj.weight", m.shared_ffn, c.d_model, ByOut());
-      shared_down = Matrix(shared, "down_proj.weight", c.d_model, m.shared_ffn, ByIn());
-      if (c.mlp_bias) {
-        gate_bias = Vector(shared, "gate_proj.bias", m.shared_ffn, ByOut());
-        up_bias = Vector(shared, "up_proj.bias", m.shared_ffn, ByOut());
-        down_bias = Vector(shared, "down_proj.bias", c.d_model);
-      }
-      if (m.shared_gate) shared_switch = Matrix(mlp, "shared_expert_gate.weight", 1, c.d_model);
-    }
+    if (m.shared_ffn > 0) gated(mlp / "shared_experts", m.shared_ffn, false);
     return;
   }
-  if (c.fused) {
-    gate_up = Matrix(mlp, "gate_up_proj.weight", 2 * c.ffn, c.d_model, ByOut());
-  } else {
-    gate = Matrix(mlp, "gate_proj.weight", c.ffn, c.d_model, ByOut());
-    up = Matrix(mlp, "up_proj.weight", c.ffn, c.d_model, ByOut());
-  }
-  down = Matrix(mlp, "down_proj.weight", c.d_model, c.ffn, ByIn());
-  if (c.mlp_bias) {
-    gate_bias = Vector(mlp, "gate_proj.bias", c.ffn, ByOut());
-    up_bias = Vector(mlp, "up_proj.bias", c.ffn, ByOut());
-    down_bias = Vector(mlp, "down_proj.bias", c.d_model);
-  }
+  gated(mlp, c.ffn, c.fused);
 }
 
 int64_t KvCapacity(int64_t window, int64_t rows, int64_t context) {
@@ -165,18 +157,6 @@ void DeclareTextWeights(const Scope& root, const Scope& head, const TextConfig& 
   for (int i = 0; i < c.layers; ++i) (void)TextLayer(LayerScope(root, i), c, IsSparse(c, i));
   (void)Vector(root.As(Component::kDecoder), "norm.weight", c.d_model);
   if (!c.tied) (void)Matrix(head.As(Component::kLmHead), "lm_head.weight", c.vocab_size, c.d_model, ByOut());
-}
-
-TextDecoder::TextDecoder(const Scope& root, const Scope& head, const TextConfig& config, const Workload& n)
-    : c_(config),
-      room_(config, n),
-      embedding_(root.As(Component::kEmbedding), "embed_tokens.weight", c_.vocab_size, c_.d_model, ByOut()) {
-  const Scope decoder = root.As(Component::kDecoder);
-  layers_.reserve(static_cast<size_t>(c_.layers));
-  for (int i = 0; i < c_.layers; ++i) layers_.emplace_back(LayerScope(root, i), c_, IsSparse(c_, i));
-  norm_ = Vector(decoder, "norm.weight", c_.d_model);
-  if (!c_.tied) head_ = Matrix(head.As(Component::kLmHead), "lm_head.weight", c_.vocab_size, c_.d_model, ByOut());
-  room_.Declare(decoder, c_, n);
 }
 
 }  // namespace sotto

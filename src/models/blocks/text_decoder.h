@@ -14,8 +14,7 @@ namespace sotto {
 struct MoeConfig {
   int64_t experts = 0;
   int64_t ffn = 0;
-  int64_t shared_ffn = 0;  // experts that every token passes, side by side; 0: none
-  bool shared_gate = false;
+  int64_t shared_ffn = 0;    // experts that every token passes, side by side; 0: none
   bool router_bias = false;  // a correction of the router's scores, kept beside the weights
 };
 
@@ -29,7 +28,7 @@ struct TextConfig {
   int64_t d_model = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, ffn = 0, vocab_size = 0;
   int64_t max_context = 0;
   bool tied = false;
-  bool qkv_bias = false, o_bias = false, mlp_bias = false, lm_head_bias = false;
+  bool qkv_bias = false, o_bias = false, mlp_bias = false;
   bool fused = false;                 // one tensor for q, k, v and one for gate and up (Phi-3)
   bool qk_norm = false;               // of each head of queries and keys
   bool post_norms = false;            // behind attention and MLP too (Gemma 2 and 3)
@@ -53,7 +52,7 @@ struct TextLayer {
   Vector q_down_norm, kv_down_norm, q_down_bias, kv_down_bias;
   Matrix gate, up, gate_up, down;
   Vector gate_bias, up_bias, down_bias;
-  Matrix router, expert_gate_up, expert_down, shared_gate, shared_up, shared_down, shared_switch;
+  Matrix router, expert_gate_up, expert_down;
   Vector router_bias;
 };
 
@@ -71,24 +70,7 @@ class TextRoom {
   Buffer x_, h_, q_, k_, v_, attended_, gate_, up_, logits_;
 };
 
-// The weights alone, of a decoder that is planned and not run.
+// The weights. `root` is the scope of "model.", `head` that of the language model's wrapper ("": lm_head.weight).
 void DeclareTextWeights(const Scope& root, const Scope& head, const TextConfig& config);
-
-class TextDecoder {
- public:
-  // `root` is the scope of "model.", `head` that of the language model's wrapper ("": lm_head.weight).
-  TextDecoder(const Scope& root, const Scope& head, const TextConfig& config, const Workload& workload);
-  TextDecoder(const TextDecoder&) = delete;
-
-  void Describe(const Workload& workload, ModelInfo* info) const { room_.Describe(c_, workload, info); }
-
- private:
-  const TextConfig c_;
-  TextRoom room_;
-  Matrix embedding_;
-  std::vector<TextLayer> layers_;
-  Vector norm_;
-  Matrix head_;
-};
 
 }  // namespace sotto
