@@ -104,6 +104,8 @@ function(sotto_tests)
     add_test(NAME scripts.run_tests_reads_reports COMMAND ${PYTHON3} ${PROJECT_SOURCE_DIR}/scripts/run_tests --self-test)
     add_test(NAME docs.calculator_is_as_made
       COMMAND ${PYTHON3} ${PROJECT_SOURCE_DIR}/scripts/calculator_docs --check --sotto $<TARGET_FILE:sotto>)
+    add_test(NAME docs.plan_schema_holds  # by the system's Python, which has the packages of scripts/setup
+      COMMAND /usr/bin/python3 ${PROJECT_SOURCE_DIR}/scripts/check_schema --sotto $<TARGET_FILE:sotto>)
   endif()
   gtest_discover_tests(sotto_tests DISCOVERY_MODE PRE_TEST PROPERTIES ${properties})
 endfunction()

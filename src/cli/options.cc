@@ -32,6 +32,8 @@ void AddShared(CLI::App* app, SharedOptions* o) {
   app->add_option("--tp", o->tp, "Tensor-parallel ranks; figures are per rank (planned only)")->capture_default_str();
   app->add_option("--audio-seconds", o->audio_seconds,
                   "Audio of each sequence, whose tokens an audio-language model's cache holds; default: one window");
+  app->add_option("--encoder-seq-length", o->encoder_seq_length,
+                  "Encoder positions that cross-attention reads; default: the published window (planned only)");
   app->add_option("--threads,-t", o->threads, "Threads; default: the CPUs that this process may use")
       ->envname("SOTTO_THREADS");
   app->add_option("--device", o->device, "cpu")->envname("SOTTO_DEVICE")->capture_default_str();
@@ -41,6 +43,8 @@ void AddShared(CLI::App* app, SharedOptions* o) {
 Status OnlyPlanned(const SharedOptions& o) {
   if (o.beam != 1) return Usage(fmt::format("--beam {}: this version decodes greedily; leave it at 1", o.beam));
   if (o.tp != 1) return Usage(fmt::format("--tp {}: this version runs on one rank; leave it at 1", o.tp));
+  if (o.encoder_seq_length != 0)
+    return Usage("--encoder-seq-length: this version hears whole windows; `sotto plan` takes it");
   if (o.audio_seconds != 0) return Usage("--audio-seconds has no effect here: the audio itself is given");
   return {};
 }
@@ -57,6 +61,7 @@ Result<PlanRequest> ToRequest(const SharedOptions& o) {
   r.beam = o.beam;
   r.tp = o.tp;
   r.audio_seconds = o.audio_seconds;
+  r.encoder_positions = o.encoder_seq_length;
   r.batch = o.batch;
   r.threads = o.threads;
   return r;

@@ -12,7 +12,7 @@ namespace sotto::cli {
 
 struct SharedOptions {
   std::string memory, weights = "auto", kv = "auto", device = "cpu";
-  int64_t context = 0, batch = 0, beam = 1, tp = 1;
+  int64_t context = 0, batch = 0, beam = 1, tp = 1, encoder_seq_length = 0;
   double audio_seconds = 0;
   int threads = 0;
   bool json = false;

@@ -12,6 +12,7 @@ struct Options {
   SharedOptions shared;
   std::vector<std::string> models;
   std::string timeline;
+  bool compat = false;
 };
 
 Result<Planned> PlanOne(const Options& o, const std::string& what) {
@@ -40,6 +41,7 @@ int Run(const Options& o) {
     const bool refused = !planned->fits && !o.shared.memory.empty();  // without a budget it is only said
     if (o.shared.json) {
       Json document = PlanJson(*planned);
+      if (o.compat) document["report"]["image_memory_gb"] = document["report"]["audio_memory_gb"];
       if (refused) document["error"] = ErrorJson(Refusal(*planned));
       all.push_back(std::move(document));
     } else {
@@ -72,6 +74,8 @@ void AddPlan(CLI::App* root, Commands* commands) {
       ->required();
   AddShared(app, &o->shared);
   app->add_option("--timeline", o->timeline, "Draw which tensors live when, phase by phase: FILE.svg or FILE.png");
+  app->add_flag("--compat", o->compat,
+                "In JSON, image_memory_gb repeats audio_memory_gb, as other calculators have it");
   app->footer(
       "Examples:\n"
       "  sotto plan openai/whisper-large-v3 --memory 2GiB\n"

@@ -72,6 +72,7 @@ struct Inputs {
 Workload WorkloadOf(const Inputs& in, const Choice& choice) {
   Workload n{in.request.context, choice.batch, in.request.beam, choice.kv, in.threads};
   if (in.request.audio_seconds > 0) n.audio_seconds = in.request.audio_seconds;
+  n.encoder_positions = in.request.encoder_positions;
   return n;
 }
 
@@ -162,6 +163,16 @@ Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
     Workload least{0, 1, 1, FindKvPolicy("fp32"), 1};
     const std::unique_ptr<Model> model = TRY(BuildModel(p.config, least, anatomy));
     p.mel = TRY(ReadMel(dir, *model));
+    if (const int64_t positions = request.encoder_positions; positions != 0) {
+      if (model->info().type != "encoder-decoder")
+        return Usage(
+            "--encoder-seq-length has no effect here: only an encoder-decoder's cross-attention reads encoder "
+            "positions; --audio-seconds says how much audio joins the sequence");
+      if (positions < 1 || positions > model->info().audio_positions)
+        return Usage(fmt::format("--encoder-seq-length {} is not from 1 to the {} positions that this encoder has",
+                                 positions, model->info().audio_positions));
+      p.mel.n_samples = 2 * positions * p.mel.hop;
+    }
     p.stored = PublishedType(p.config);
     if (dir.has_weights) {
       p.files = TRY(ModelFiles::Open(dir.path));

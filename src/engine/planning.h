@@ -26,11 +26,12 @@ struct PlanRequest {
   int64_t batch = 0;             // 0: as many as are useful and fit
   int64_t useful_batch = 1;      // how many sequences there is work for
   int64_t beam = 1;
-  int64_t tp = 1;            // tensor-parallel ranks; the plan is that of one
-  int64_t context = 0;       // 0: the model's maximum, or kDefaultContext if that is less
-  double audio_seconds = 0;  // of a sequence; 0: one window
-  int threads = 0;           // 0: all CPUs of this process
-  bool tokenizer = true;     // whether text is wanted (logits and stages work without)
+  int64_t tp = 1;                 // tensor-parallel ranks; the plan is that of one
+  int64_t context = 0;            // 0: the model's maximum, or kDefaultContext if that is less
+  double audio_seconds = 0;       // of a sequence; 0: one window
+  int64_t encoder_positions = 0;  // that an encoder-decoder's cross-attention reads; 0: the published window
+  int threads = 0;                // 0: all CPUs of this process
+  bool tokenizer = true;          // whether text is wanted (logits and stages work without)
 };
 
 // The engine's own slots, in the same anatomy as the model's.

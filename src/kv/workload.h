@@ -15,7 +15,8 @@ struct Workload {
   int64_t beams = 1;      // decoded side by side for each of them
   const KvPolicy* kv = nullptr;
   int threads = 1;
-  double audio_seconds = 30;  // of one sequence; an audio-language model's tokens grow with it
+  int64_t encoder_positions = 0;  // states that cross-attention reads; 0: the encoder's whole window
+  double audio_seconds = 30;      // of one sequence; an audio-language model's tokens grow with it
 };
 
 }  // namespace sotto

@@ -74,11 +74,11 @@ Hearing DeclareWhisperTower(const AudioEncoderConfig& c, Anatomy& anatomy) {
   return h;
 }
 
-Result<Json> NamedConfig(const std::string& id) {
+Result<Json> NamedConfig(std::string_view key, const std::string& id) {
   Result<ModelDir> dir = FindModel(id, ModelUse::kPlan);
   if (!dir.ok())
-    return BadModel(fmt::format("config.json names {} as its part, whose config is needed: {}", id.substr(0, 100),
-                                dir.error().message));
+    return BadModel(
+        fmt::format("config.json: '{}' names a model whose config is needed: {}", key, dir.error().message));
   return ReadConfig(*dir);
 }
 

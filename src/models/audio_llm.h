@@ -47,7 +47,7 @@ Result<AudioEncoderConfig> ReadWhisperTower(const ClassConfig& audio);
 // Declares it below "audio_tower." and fills n_mels, frames, positions and encoder_kv_elements.
 Hearing DeclareWhisperTower(const AudioEncoderConfig& c, Anatomy& anatomy);
 
-// The config of a model that another one names (text_model_id), from the Hugging Face cache or the catalogue. kBadModel.
-Result<Json> NamedConfig(const std::string& id);
+// The config of a model that another one names by `key` (text_model_id), from the Hugging Face cache or the catalogue. kBadModel.
+Result<Json> NamedConfig(std::string_view key, const std::string& id);
 
 }  // namespace sotto

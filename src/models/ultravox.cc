@@ -9,7 +9,7 @@ namespace {
 
 // A part that the config holds, or the config of the model that it names.
 Result<Json> PartOrNamed(const ClassConfig& j, std::string_view part, std::string_view id) {
-  if (j.Has(id)) return NamedConfig(TRY(j.String(id)));
+  if (j.Has(id)) return NamedConfig(id, TRY(j.String(id)));
   if (j.Has(part)) return j.json()[std::string(part)];
   return j.Bad(part, fmt::format("is missing, and so is '{}'", id));
 }
@@ -20,10 +20,10 @@ Result<std::unique_ptr<Model>> Build(const Json& json, const Workload& n, Anatom
   const Json named = TRY(PartOrNamed(j, "text_config", "text_model_id"));
   // Of a model that sees too (gemma-3-27b-it) the language model alone stands here.
   const bool nested = named.is_object() && named.contains("text_config");
-  ClassConfig outer = TRY(ClassConfig::Of(named, "config.json: the language model", "llama"));
+  ClassConfig outer = TRY(ClassConfig::Of(named, "config.json: text_config", "llama"));
   const TextConfig text = TRY(ReadText(nested ? TRY(outer.Part("text_config", outer.type() + "_text")) : outer));
   const AudioEncoderConfig tower =
-      TRY(ReadWhisperTower(TRY(ClassConfig::Of(audio, "config.json: the encoder", "whisper"))));
+      TRY(ReadWhisperTower(TRY(ClassConfig::Of(audio, "config.json: audio_config", "whisper"))));
   const int64_t stack = TRY(j.Int("stack_factor", 1, 1024));
   const int64_t hidden = TRY(j.Int("hidden_size", 1, kMaxWidth));
   const std::string activation = j.Has("projector_act") ? TRY(j.String("projector_act")) : "swiglu";

@@ -96,7 +96,7 @@ class Whisper final : public Model {
 
     const int64_t context = n.context == 0 ? c_.context : std::min(n.context, c_.context);
     const KvShape self{c_.heads, c_.d_model / c_.heads, context},
-        cross{c_.heads, c_.d_model / c_.heads, c_.encoder.positions};
+        cross{c_.heads, c_.d_model / c_.heads, c_.encoder.heard()};
     const std::vector<KvShape> self_layers(static_cast<size_t>(c_.layers), self),
         cross_layers(self_layers.size(), cross);
     self_ = n.kv->declare((decoder / "self_kv").During(kGenerate), self_layers, n.sequences * n.beams);
@@ -112,7 +112,7 @@ class Whisper final : public Model {
     hidden_ = Buffer(step, "hidden", rows_, c_.ffn);
     logits_ = Buffer(step, "logits", n.sequences * n.beams, c_.vocab_size);
 
-    positions_of_window_.resize(static_cast<size_t>(c_.encoder.positions));
+    positions_of_window_.resize(static_cast<size_t>(c_.encoder.heard()));
     std::iota(positions_of_window_.begin(), positions_of_window_.end(), 0);
     sequence_of_window_.resize(positions_of_window_.size());
     info_ = {.type = "encoder-decoder",
@@ -121,11 +121,11 @@ class Whisper final : public Model {
              .vocab_size = c_.vocab_size,
              .context = context,
              .n_mels = c_.encoder.n_mels,
-             .n_frames = 2 * c_.encoder.positions,
-             .audio_positions = c_.encoder.positions,
+             .n_frames = 2 * c_.encoder.heard(),
+             .audio_positions = c_.encoder.heard(),
              .max_context = c_.context,
              .kv_bytes_per_token = static_cast<int64_t>(SizeOf(n.kv->dtype)) * 2 * c_.layers * c_.d_model,
-             .encoder_kv_formula_elements = 2 * c_.encoder.layers * c_.encoder.positions * c_.d_model};
+             .encoder_kv_formula_elements = 2 * c_.encoder.layers * c_.encoder.heard() * c_.d_model};
   }
 
   bool runs() const override { return true; }
@@ -178,7 +178,7 @@ class Whisper final : public Model {
     self_->Attend(ops, run, layer, rows, q, spec, h);
     ops.Linear(h, run[w.wo], run[w.bo], x, Into::kAdd);
 
-    spec.keys = c_.encoder.positions;
+    spec.keys = c_.encoder.heard();
     ops.LayerNorm(x, run[w.norm2], run[w.norm2_bias], kEpsilon, h);
     ops.Linear(h, run[w.cross_wq], run[w.cross_bq], q, Into::kStore);
     cross_->Attend(ops, run, layer, rows, q, spec, h);
@@ -202,7 +202,8 @@ class Whisper final : public Model {
 };
 
 Result<std::unique_ptr<Model>> Build(const Json& config, const Workload& workload, Anatomy& anatomy) {
-  const Config c = TRY(ReadConfig(config));
+  Config c = TRY(ReadConfig(config));
+  c.encoder.window = workload.encoder_positions;
   return std::unique_ptr<Model>(std::make_unique<Whisper>(c, workload, Scope{&anatomy, "model."}));
 }
 

@@ -36,7 +36,7 @@ void Zero(View row) { std::memset(row.data, 0, static_cast<size_t>(row.cols) * s
 
 AudioEncoder::AudioEncoder(const Scope& at, const AudioEncoderConfig& config)
     : c_(config),
-      block_(BlockOf(config.positions)),
+      block_(BlockOf(config.heard())),
       conv1_(c_.convolutions ? ConvMatrix(at, "conv1.weight", c_.d_model, c_.n_mels, 3) : ConvMatrix()),
       conv2_(c_.convolutions ? ConvMatrix(at, "conv2.weight", c_.d_model, c_.d_model, 3) : ConvMatrix()),
       conv1_bias_(c_.convolutions ? Vector(at, "conv1.bias", c_.d_model) : Vector()),
@@ -50,10 +50,10 @@ AudioEncoder::AudioEncoder(const Scope& at, const AudioEncoderConfig& config)
       }()),
       norm_(at, "layer_norm.weight", c_.d_model),
       norm_bias_(at, "layer_norm.bias", c_.d_model),
-      mel_(at.During(kEncode), "mel", 2 * c_.positions + 2, c_.n_mels, DType::kF32, Role::kAudio),
-      x_(at.During(kEncode), "x", c_.positions, c_.d_model),
-      k_(at.During(kEncode), "k", c_.positions, c_.d_model),
-      v_(at.During(kEncode), "v", c_.positions, c_.d_model),
+      mel_(at.During(kEncode), "mel", 2 * c_.heard() + 2, c_.n_mels, DType::kF32, Role::kAudio),
+      x_(at.During(kEncode), "x", c_.heard(), c_.d_model),
+      k_(at.During(kEncode), "k", c_.heard(), c_.d_model),
+      v_(at.During(kEncode), "v", c_.heard(), c_.d_model),
       h_(at.During(kEncode), "h", block_, c_.d_model),
       q_(at.During(kEncode), "q", block_, c_.d_model),
       attended_(at.During(kEncode), "attended", block_, c_.d_model),
@@ -61,15 +61,15 @@ AudioEncoder::AudioEncoder(const Scope& at, const AudioEncoderConfig& config)
       wide_(at.During(kEncode), "wide", block_,
             std::max(c_.ffn, 2 * c_.d_model + (2 * c_.d_model + block_ - 1) / block_)) {}
 
-View AudioEncoder::Mel(const Run& run) const { return run[mel_].Rows(1, 2 * c_.positions); }
+View AudioEncoder::Mel(const Run& run) const { return run[mel_].Rows(1, 2 * c_.heard()); }
 
 void AudioEncoder::Convolve(Backend& ops, const Run& run, View x) const {
   const View mel = run[mel_];
   Zero(mel.Rows(0, 1));  // both convolutions pad with one zero frame on either side
   Zero(mel.Rows(mel.rows - 1, 1));
-  const int64_t frames = 2 * c_.positions;
-  for (int64_t first = 0; first < c_.positions; first += block_) {
-    const int64_t rows = std::min(block_, c_.positions - first);
+  const int64_t frames = 2 * c_.heard();
+  for (int64_t first = 0; first < c_.heard(); first += block_) {
+    const int64_t rows = std::min(block_, c_.heard() - first);
     // Output t of conv2 reads outputs 2t - 1, 2t and 2t + 1 of conv1; row 0 of `middle` is output 2 * first - 1.
     const View middle = Reshape(run[wide_], 2 * rows + 1, c_.d_model);
     const int64_t skip = first == 0 ? 1 : 0;  // output -1 is padding
@@ -80,7 +80,7 @@ void AudioEncoder::Convolve(Backend& ops, const Run& run, View x) const {
     ops.Linear(Windows(middle, rows, 2), run[conv2_], run[conv2_bias_], x.Rows(first, rows), Into::kGelu);
   }
   const View positions = run[positions_];
-  for (int64_t t = 0; t < c_.positions; ++t) AddRow(positions.Rows(t, 1), x.F32(t));
+  for (int64_t t = 0; t < c_.heard(); ++t) AddRow(positions.Rows(t, 1), x.F32(t));
 }
 
 View AudioEncoder::Forward(Backend& ops, const Run& run) const {
@@ -90,15 +90,15 @@ View AudioEncoder::Forward(Backend& ops, const Run& run) const {
   const Precision precision = run[conv1_].dtype == DType::kI8 ? Precision::kFast : Precision::kExact;
   Convolve(ops, run, x);
   for (const AudioEncoderLayer& w : layers_) {
-    for (int64_t first = 0; first < c_.positions; first += block_) {
-      const int64_t rows = std::min(block_, c_.positions - first);
+    for (int64_t first = 0; first < c_.heard(); first += block_) {
+      const int64_t rows = std::min(block_, c_.heard() - first);
       const View h = run[h_].Rows(0, rows);
       ops.LayerNorm(x.Rows(first, rows), run[w.norm1], run[w.norm1_bias], kEpsilon, h);
       ops.Linear(h, run[w.wk], {}, k.Rows(first, rows), Into::kStore);
       ops.Linear(h, run[w.wv], run[w.bv], v.Rows(first, rows), Into::kStore);
     }
-    for (int64_t first = 0; first < c_.positions; first += block_) {
-      const int64_t rows = std::min(block_, c_.positions - first);
+    for (int64_t first = 0; first < c_.heard(); first += block_) {
+      const int64_t rows = std::min(block_, c_.heard() - first);
       const View h = run[h_].Rows(0, rows), q = run[q_].Rows(0, rows), attended = run[attended_].Rows(0, rows);
       const View hidden = Reshape(run[wide_], rows, c_.ffn), part = x.Rows(first, rows);
       ops.LayerNorm(part, run[w.norm1], run[w.norm1_bias], kEpsilon, h);

@@ -4,6 +4,7 @@
 // It is computed in blocks of rows: only x, k and v are held for all positions, everything wider (the feed-forward layer, the
 // first convolution at twice the rate) for one block at a time, so the largest buffer does not depend on the audio.
 #pragma once
+#include <algorithm>
 #include <vector>
 
 #include "models/blocks/shards.h"
@@ -13,10 +14,12 @@ namespace sotto {
 
 struct AudioEncoderConfig {
   int64_t d_model = 0, layers = 0, heads = 0, ffn = 0, n_mels = 0, positions = 0;
+  int64_t window = 0;            // positions that are heard; 0: all
   bool stored_positions = true;  // else computed (sinusoids) or rotary
   bool k_bias = false;           // Qwen3-Omni's
   bool convolutions = true;      // else what stands before the layers is the model's own
   int64_t head_dim() const { return d_model / heads; }
+  int64_t heard() const { return window == 0 ? positions : std::min(window, positions); }
 };
 
 struct AudioEncoderLayer {
@@ -44,9 +47,9 @@ class AudioEncoder {
   AudioEncoder(const Scope& at, const AudioEncoderConfig& config);
   AudioEncoder(const AudioEncoder&) = delete;  // its layers refer to its config
 
-  View Mel(const Run& run) const;                    // [2 * positions, n_mels]
-  View Forward(Backend& ops, const Run& run) const;  // [positions, d_model], valid until the next Forward
-  // Two [positions, d_model] buffers that are free once Forward is done.
+  View Mel(const Run& run) const;                    // [2 * heard, n_mels]
+  View Forward(Backend& ops, const Run& run) const;  // [heard, d_model], valid until the next Forward
+  // Two [heard, d_model] buffers that are free once Forward is done.
   View Spare(const Run& run, int which) const { return run[which == 0 ? k_ : v_]; }
 
  private:

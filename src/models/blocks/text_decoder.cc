@@ -110,7 +110,8 @@ void TextRoom::Declare(const Scope& decoder, const TextConfig& c, const Workload
     else
       shapes.push_back({c.kv_heads, c.head_dim, capacity});
   }
-  kv_ = n.kv->declare((decoder / "kv").During(kGenerate), shapes, n.sequences * n.beams);
+  // Live while audio is heard, too: what was said before an audio stays in the cache.
+  kv_ = n.kv->declare((decoder / "kv").During(kRunning), shapes, n.sequences * n.beams);
 
   const Scope step = decoder.During(kGenerate);
   const auto split = [&](const char* name, int64_t rows, int64_t cols, int64_t unit) {
