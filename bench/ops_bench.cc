@@ -134,8 +134,8 @@ class Bench {
              " heads " + std::to_string(heads),
          0, 2.0 * static_cast<double>(size), [=, this, turn = int64_t{0}]() mutable {
            const std::byte* at = cache.data + static_cast<uint64_t>(turn++ % copies) * 2 * size;
-           const std::vector<CacheView> views(static_cast<size_t>(rows), {at, at + size, dtype, n * 64, n});
-           ops_->AttendCache(q, views, heads, 64, 0.125f, out);
+           const std::vector<CacheView> views(static_cast<size_t>(rows), {at, at + size, dtype, n * 64, n, n});
+           ops_->AttendCache(q, views, {heads, heads, 64, 0.125f}, out);
          }});
   }
   void LayerNorm(int64_t rows, int64_t cols) {

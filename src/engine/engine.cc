@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include <fmt/format.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -12,8 +13,8 @@ namespace sotto {
 
 Result<std::unique_ptr<Engine>> Engine::Open(Planned planned, const std::function<bool(uint64_t, uint64_t)>& progress) {
   if (!planned.layout.model->runs())
-    return BadModel(planned.dir.name +
-                    " can be planned, but this version does not run it; `sotto plan` answers for it");
+    return BadModel(fmt::format("{} can be planned, not run: {}; `sotto plan` answers for it", planned.dir.name,
+                                planned.layout.model->info().not_run));
   if (!planned.fits) return Refusal(planned);
   if (!planned.files)
     return BadModel(planned.dir.name + " has a published config but no weights here; fetch them with: sotto pull " +
@@ -32,7 +33,7 @@ Status Engine::Fill(const std::function<bool(uint64_t, uint64_t)>& progress) {
   Status tokenizer_read;
   Aside tokenizer(planned_.tokenizer && planned_.threads > 1, [&] { tokenizer_read = ReadTokenizer(); });
   TRY(TakeMemory());
-  mel_.emplace(TRY(LogMel::Create(planned_.mel, run(kLoad)[slots.mel_tables])));
+  if (model().info().n_mels > 0) mel_.emplace(TRY(LogMel::Create(planned_.mel, run(kLoad)[slots.mel_tables])));
   TRY(LoadWeights(*planned_.files, *layout().anatomy, run(kLoad), run(kLoad)[slots.staging], *threads_, progress));
   tokenizer.Join();
   TRY(std::move(tokenizer_read));
@@ -45,6 +46,7 @@ Status Engine::ReadTokenizer() {
   if (!planned_.tokenizer) return {};
   tokenizer_ = TRY(Tokenizer::Open(planned_.dir.path, *planned_.tokenizer,
                                    run(kLoad)[layout().slots.tokenizer].first(planned_.tokenizer_bytes)));
+  if (model().info().type != "encoder-decoder") return {};
   Json generation;
   const std::string path = planned_.dir.path + "/generation_config.json";
   if (FileExists(path)) generation = TRY(ReadJson(path, Code::kBadModel));

@@ -35,9 +35,9 @@ class DenseKv final : public KvStore {
     const View keys = run[l.k], values = run[l.v];
     for (int64_t r = 0; r < rows.count(); ++r) {
       const auto i = static_cast<size_t>(r);
-      CHECK(rows.pos[i] >= 0 && rows.pos[i] < l.shape.capacity);
+      CHECK(rows.pos[i] >= 0 && (l.shape.window > 0 || rows.pos[i] < l.shape.capacity));
       for (int64_t h = 0; h < l.shape.heads; ++h) {
-        const int64_t row = (rows.seq[i] * l.shape.heads + h) * l.shape.capacity + rows.pos[i];
+        const int64_t row = (rows.seq[i] * l.shape.heads + h) * l.shape.capacity + rows.pos[i] % l.shape.capacity;
         Convert(k.F32(r) + h * l.shape.head_dim, l.shape.head_dim, dtype_, keys.Rows(row, 1).data);
         Convert(v.F32(r) + h * l.shape.head_dim, l.shape.head_dim, dtype_, values.Rows(row, 1).data);
       }
@@ -47,24 +47,30 @@ class DenseKv final : public KvStore {
   void Attend(Backend& ops, const Run& run, int layer, BatchRows rows, View q, const AttnSpec& spec, View out,
               View* mass) const override {
     const Layer& l = layers_[static_cast<size_t>(layer)];
-    CHECK(spec.heads == l.shape.heads && spec.head_dim == l.shape.head_dim);
+    CHECK(spec.heads % l.shape.heads == 0 && spec.head_dim == l.shape.head_dim);
+    const HeadShape shape{spec.heads, static_cast<int>(l.shape.heads), spec.head_dim, spec.scale};
     const View keys = run[l.k], values = run[l.v];
     const int64_t per_sequence = l.shape.heads * l.shape.capacity;
-    for (int64_t first = 0; first < rows.count(); first += kMaxRows) {
+    for (int64_t at = 0; at < rows.count(); at += kMaxRows) {
       CacheView views[kMaxRows];
-      const int64_t count = std::min<int64_t>(kMaxRows, rows.count() - first);
+      const int64_t count = std::min<int64_t>(kMaxRows, rows.count() - at);
       for (int64_t r = 0; r < count; ++r) {
-        const auto i = static_cast<size_t>(first + r);
-        const int64_t length = spec.keys != 0 ? spec.keys : rows.pos[i] + 1;
-        CHECK(length <= l.shape.capacity);
+        const auto i = static_cast<size_t>(at + r);
+        int64_t length = spec.keys != 0 ? spec.keys : rows.pos[i] + 1;
+        if (l.shape.window > 0) length = std::min(length, l.shape.window);
+        const int64_t first = spec.keys != 0 ? 0 : (rows.pos[i] + 1 - length) % l.shape.capacity;
         views[r] = {keys.Rows(rows.seq[i] * per_sequence, per_sequence).data,
-                    values.Rows(rows.seq[i] * per_sequence, per_sequence).data, dtype_,
-                    l.shape.capacity * l.shape.head_dim, length};
+                    values.Rows(rows.seq[i] * per_sequence, per_sequence).data,
+                    dtype_,
+                    l.shape.capacity * l.shape.head_dim,
+                    length,
+                    l.shape.capacity,
+                    first};
       }
       View part;
-      if (mass != nullptr) part = mass->Rows(first * spec.heads, count * spec.heads);
-      ops.AttendCache(q.Rows(first, count), {views, static_cast<size_t>(count)}, spec.heads, spec.head_dim, spec.scale,
-                      out.Rows(first, count), mass != nullptr ? &part : nullptr);
+      if (mass != nullptr) part = mass->Rows(at * spec.heads, count * spec.heads);
+      ops.AttendCache(q.Rows(at, count), {views, static_cast<size_t>(count)}, shape, out.Rows(at, count),
+                      mass != nullptr ? &part : nullptr);
     }
   }
 

@@ -14,6 +14,7 @@ namespace sotto {
 struct KvShape {
   int64_t heads = 0, head_dim = 0, capacity = 0;  // capacity: positions a sequence
   int64_t v_dim = 0;                              // of a value; 0: as a key
+  int64_t window = 0;                             // positions that a row sees; 0: all. The cache is then a ring.
 };
 
 // Which sequence and position each row of a batch belongs to.
@@ -23,9 +24,10 @@ struct BatchRows {
 };
 
 struct AttnSpec {
-  int heads = 0, head_dim = 0;
+  int heads = 0, head_dim = 0;  // of the queries: a multiple of the cache's heads
   float scale = 1;
-  int64_t keys = 0;  // 0: causal, a row at position p sees p + 1 keys; else every row sees exactly this many
+  int64_t keys =
+      0;  // 0: causal, a row at position p sees itself and what is before; else every row sees exactly this many
 };
 
 class KvStore {

@@ -17,14 +17,7 @@ int64_t Samples(double seconds) { return static_cast<int64_t>(std::llround(secon
 
 int64_t PooledLength(int64_t frames) { return std::max<int64_t>(0, ((frames - 1) / 2 + 1 - 2) / 2 + 1); }
 
-Result<std::unique_ptr<Model>> FinishAudioLlm(const Hearing& hearing, const TextConfig& text, const Workload& workload,
-                                              Anatomy& anatomy) {
-  return FinishAudioLlm(hearing, text, workload, anatomy,
-                        [&](const Scope& language) { DeclareTextWeights(language / "model", language, text); });
-}
-
-Result<std::unique_ptr<Model>> FinishAudioLlm(const Hearing& hearing, const TextConfig& text, const Workload& workload,
-                                              Anatomy& anatomy, DeclareText weights) {
+Result<Workload> WithRoomForAudio(const Hearing& hearing, const TextConfig& text, const Workload& workload) {
   Workload n = workload;
   if (n.context == 0) n.context = std::min(text.max_context, std::max(kDefaultContext, hearing.tokens + kRoomForText));
   if (hearing.tokens >= n.context)
@@ -32,20 +25,39 @@ Result<std::unique_ptr<Model>> FinishAudioLlm(const Hearing& hearing, const Text
         "{:g} s of audio become {} positions, which a context of {} does not hold; pass a larger --context or fewer "
         "--audio-seconds",
         n.audio_seconds, hearing.tokens, n.context));
-  const Scope language{&anatomy, "language_model."};
-  weights(language);
-  TextRoom room(text, n);
-  room.Declare((language / "model").As(Component::kDecoder), text, n);
+  return n;
+}
+
+Buffer DeclareVectors(const Hearing& hearing, const TextConfig& text, const Workload& n, Anatomy& anatomy) {
   const Scope audio = Scope{&anatomy, "audio."}.As(Component::kProjector).During(kRunning);
-  (void)Buffer(audio, "vectors", hearing.window_tokens * n.sequences, text.d_model);
+  return {audio, "vectors", hearing.window_tokens * n.sequences, text.d_model};
+}
+
+void DescribeHearing(const Hearing& hearing, ModelInfo* info) {
+  info->type = "audio-llm";
+  info->n_mels = hearing.n_mels;
+  info->n_frames = hearing.frames;
+  info->audio_positions = hearing.positions;
+  info->audio_tokens = hearing.tokens;
+  info->encoder_kv_formula_elements = hearing.encoder_kv_elements;
+}
+
+Result<std::unique_ptr<Model>> FinishAudioLlm(const Hearing& hearing, const TextConfig& text, const Workload& workload,
+                                              Anatomy& anatomy) {
+  return FinishAudioLlm(hearing, text, workload, anatomy,
+                        [&](const Scope& language, const Workload& n, ModelInfo* info) {
+                          TextDecoder(language / "model", language, text, n).room().Describe(text, n, info);
+                        });
+}
+
+Result<std::unique_ptr<Model>> FinishAudioLlm(const Hearing& hearing, const TextConfig& text, const Workload& workload,
+                                              Anatomy& anatomy, DeclareText declare) {
+  const Workload n = TRY(WithRoomForAudio(hearing, text, workload));
   ModelInfo info;
-  info.type = "audio-llm";
-  room.Describe(text, n, &info);
-  info.n_mels = hearing.n_mels;
-  info.n_frames = hearing.frames;
-  info.audio_positions = hearing.positions;
-  info.audio_tokens = hearing.tokens;
-  info.encoder_kv_formula_elements = hearing.encoder_kv_elements;
+  declare(Scope{&anatomy, "language_model."}, n, &info);
+  (void)DeclareVectors(hearing, text, n, anatomy);
+  DescribeHearing(hearing, &info);
+  info.not_run = "its audio encoder is not computed by this version";
   return std::unique_ptr<Model>(std::make_unique<PlannedModel>(std::move(info)));
 }
 

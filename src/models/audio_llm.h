@@ -33,13 +33,19 @@ int64_t OverWindows(int64_t samples, F tokens) {
   return whole * tokens(kWindow) + (rest > 0 ? tokens(rest) : 0);
 }
 
-// Declares the decoder below "language_model." and the audio vectors, and describes the model. kUsage when the context is too
-// short for the audio. `weights` declares the weights of a decoder whose layers are not TextLayers.
-using DeclareText = FunctionRef<void(const Scope& language)>;
+// The workload with a context that holds the audio; kUsage when the one asked for is too short.
+Result<Workload> WithRoomForAudio(const Hearing& hearing, const TextConfig& text, const Workload& workload);
+// The vectors of one window a sequence, between projector and decoder.
+Buffer DeclareVectors(const Hearing& hearing, const TextConfig& text, const Workload& workload, Anatomy& anatomy);
+void DescribeHearing(const Hearing& hearing, ModelInfo* info);
+
+// A model that is planned and not run: declares the decoder below "language_model." and the audio vectors, and describes it.
+// `declare` does the first for a decoder whose layers are not TextLayers.
+using DeclareText = FunctionRef<void(const Scope& language, const Workload& workload, ModelInfo* info)>;
 Result<std::unique_ptr<Model>> FinishAudioLlm(const Hearing& hearing, const TextConfig& text, const Workload& workload,
                                               Anatomy& anatomy);
 Result<std::unique_ptr<Model>> FinishAudioLlm(const Hearing& hearing, const TextConfig& text, const Workload& workload,
-                                              Anatomy& anatomy, DeclareText weights);
+                                              Anatomy& anatomy, DeclareText declare);
 
 // Whisper's encoder (audio_config of Qwen2-Audio, Ultravox …) by its two ways of naming: d_model and encoder_layers, or
 // hidden_size and num_hidden_layers.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace sotto {
 namespace {
@@ -97,6 +98,14 @@ Result<bool> ClassConfig::Bool(std::string_view key) const {
 Result<bool> ClassConfig::BoolOr(std::string_view key, bool derived) const {
   if (!Has(key) && !Default(key)) return derived;
   return Bool(key);
+}
+
+Result<double> ClassConfig::Number(std::string_view key, std::optional<double> derived) const {
+  const Json* value = Find(key);
+  if (value == nullptr) return derived ? Result<double>(*derived) : Result<double>(Bad(key, "is missing"));
+  if (!value->is_number() || !std::isfinite(value->get<double>()))
+    return Bad(key, fmt::format("is {}, but must be a finite number", Shown(*value)));
+  return value->get<double>();
 }
 
 Result<std::string> ClassConfig::String(std::string_view key) const {

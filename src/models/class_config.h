@@ -28,6 +28,8 @@ class ClassConfig {
   Result<int64_t> IntOr(std::string_view key, int64_t least, int64_t most, int64_t derived) const;
   Result<bool> Bool(std::string_view key) const;
   Result<bool> BoolOr(std::string_view key, bool derived) const;
+  // A finite number, from the object only; without `derived` it must be there.
+  Result<double> Number(std::string_view key, std::optional<double> derived = std::nullopt) const;
   Result<std::string> String(std::string_view key) const;
   // An object in it; when it is missing, one without keys: the defaults of `type` hold.
   Result<ClassConfig> Part(std::string_view key, std::string_view type = "") const;

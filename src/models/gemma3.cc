@@ -17,7 +17,7 @@ Result<std::unique_ptr<Model>> Build(const Json& json, const Workload& n, Anatom
   const Scope projector = Scope{&anatomy, "model.multi_modal_projector."}.As(Component::kProjector);
   (void)Matrix(projector, "mm_input_projection_weight", c.d, text.d_model);
   DeclareRmsNorm(projector, "mm_soft_emb_norm", c.d);
-  return PlanText(Scope{&anatomy, "model.language_model."}, Scope{&anatomy, ""}, text, n);
+  return MakeText(Scope{&anatomy, "model.language_model."}, Scope{&anatomy, ""}, text, n);
 }
 
 Architecture g_gemma3{"gemma3", Build};

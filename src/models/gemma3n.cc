@@ -167,8 +167,11 @@ Result<std::unique_ptr<Model>> Build(const Json& json, const Workload& n, Anatom
   DeclareLinear(projector, "embedding_projection", text.c.d_model, d, false);
   (void)RowTable(Scope{&anatomy, "vision_tower."}.As(Component::kVision), "published", 1, kVisionParameters);
   hearing.tokens = hearing.window_tokens = tokens;  // every clip is padded to this many
-  return FinishAudioLlm(hearing, text.c, n, anatomy,
-                        [&](const Scope& language) { DeclareText(language / "model", text); });
+  return FinishAudioLlm(
+      hearing, text.c, n, anatomy, [&](const Scope& language, const Workload& workload, ModelInfo* info) {
+        DeclareText(language / "model", text);
+        TextRoom((language / "model").As(Component::kDecoder), text.c, workload).Describe(text.c, workload, info);
+      });
 }
 
 Architecture g_gemma3n{"gemma3n", Build};

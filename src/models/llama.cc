@@ -9,11 +9,13 @@ Result<TextConfig> ReadLlama(const ClassConfig& j) {
   TextConfig c = TRY(ReadCommonText(j));
   c.qkv_bias = c.o_bias = TRY(j.Bool("attention_bias"));
   c.mlp_bias = TRY(j.Bool("mlp_bias"));
+  TRY(ReadForward(j, &c));
   return c;
 }
 
 Result<TextConfig> ReadMistral(const ClassConfig& j) {
   TextConfig c = TRY(ReadCommonText(j));
+  TRY(ReadForward(j, &c));
   if (j.json().contains("sliding_window") && !j.Has("sliding_window")) return c;  // null: none; absent: the class's
   c.window = TRY(j.Int("sliding_window", 1, kMaxContext));
   c.sliding.assign(static_cast<size_t>(c.layers), true);

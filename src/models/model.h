@@ -14,16 +14,17 @@ namespace sotto {
 
 // What callers must know of a model, with the config's published names.
 struct ModelInfo {
-  std::string type;                                   // encoder-decoder, audio-llm, decoder
-  int64_t d_model = 0, head_dim = 0, vocab_size = 0;  // head_dim: the largest of its attentions
-  int64_t context = 0;                                // decoder positions that this instance can hold
-  int64_t n_mels = 0, n_frames = 0;                   // of one audio window; 0 without an encoder
-  int64_t audio_positions = 0;                        // encoder states of one window
-  int64_t max_context = 0;                            // positions that the model was published for
-  int64_t audio_tokens = 0;                           // that the workload's audio adds to the decoder's sequence
-  int64_t kv_bytes_per_token = 0;                     // growth of the decoder's cache, all layers, one sequence
-  int64_t kv_bytes_per_token_beyond_window = 0;       // the same once the sliding windows are full
-  int64_t encoder_kv_formula_elements = 0;            // keys and values of all encoder layers: transient, never a cache
+  std::string type;                                          // encoder-decoder, audio-llm, decoder
+  std::string not_run = "this version does not compute it";  // why it can only be planned; "" when it runs
+  int64_t d_model = 0, head_dim = 0, vocab_size = 0;         // head_dim: the largest of its attentions
+  int64_t context = 0;                                       // decoder positions that this instance can hold
+  int64_t n_mels = 0, n_frames = 0;                          // of one audio window; 0 without an encoder
+  int64_t audio_positions = 0;                               // encoder states of one window
+  int64_t max_context = 0;                                   // positions that the model was published for
+  int64_t audio_tokens = 0;                                  // that the workload's audio adds to the decoder's sequence
+  int64_t kv_bytes_per_token = 0;                            // growth of the decoder's cache, all layers, one sequence
+  int64_t kv_bytes_per_token_beyond_window = 0;              // the same once the sliding windows are full
+  int64_t encoder_kv_formula_elements = 0;  // keys and values of all encoder layers: transient, never a cache
 };
 
 class Model {
@@ -32,7 +33,7 @@ class Model {
   const ModelInfo& info() const { return info_; }
 
   // False for a model that can be planned, not run: everything below is then a bug to call.
-  virtual bool runs() const { return false; }
+  bool runs() const { return info_.not_run.empty(); }
   // Where the next window's log-mel goes: [n_frames, n_mels] fp32, in kEncode.
   virtual View Mel(const Run& run) const;
   // Reads Mel(), writes the encoder's states [audio_positions, d_model] and the cross-attention cache of `sequence`.

@@ -36,7 +36,7 @@ struct PhiLayer {
 
 class Phi final : public Model {
  public:
-  Phi(const TextConfig& c, bool norms, const Workload& n, Anatomy& anatomy) : room_(c, n) {
+  Phi(const TextConfig& c, bool norms, const Workload& n, Anatomy& anatomy) {
     const Scope root{&anatomy, "model."}, decoder = root.As(Component::kDecoder);
     embedding_ = Matrix(root.As(Component::kEmbedding), "embed_tokens.weight", c.vocab_size, c.d_model, ByOut());
     for (int i = 0; i < c.layers; ++i)
@@ -47,12 +47,10 @@ class Phi final : public Model {
     if (!c.tied) head_ = Matrix(head, "lm_head.weight", c.vocab_size, c.d_model, ByOut());
     head_bias_ = Vector(head, "lm_head.bias", c.vocab_size, ByOut());
     info_.type = "decoder";
-    room_.Declare(decoder, c, n);
-    room_.Describe(c, n, &info_);
+    TextRoom(decoder, c, n).Describe(c, n, &info_);
   }
 
  private:
-  TextRoom room_;
   Matrix embedding_, head_;
   std::vector<PhiLayer> layers_;
   Vector norm_, norm_bias_, head_bias_;

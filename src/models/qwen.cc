@@ -15,6 +15,7 @@ bool Above(int64_t layer, int64_t first) { return layer >= first; }
 Result<TextConfig> ReadQwen2(const ClassConfig& j) {
   TextConfig c = TRY(ReadCommonText(j));
   c.qkv_bias = true;
+  TRY(ReadForward(j, &c));
   if (TRY(j.BoolOr("use_sliding_window", false))) {
     c.window = TRY(j.Int("sliding_window", 1, kMaxContext));
     c.sliding = TRY(ReadSliding(j, c.layers, Above, TRY(j.Int("max_window_layers", 0, kMaxLayers))));
@@ -32,6 +33,7 @@ Result<TextConfig> ReadQwen3(const ClassConfig& j) {
 Result<TextConfig> ReadQwen3Moe(const ClassConfig& j) {
   TextConfig c = TRY(ReadQwen3(j));
   std::fill(c.sliding.begin(), c.sliding.end(), true);  // its class ignores max_window_layers
+  c.not_run = "its mixture of experts is not computed by this version";
   c.moe.experts = TRY(j.Int("num_experts", 1, 1 << 16));
   c.moe.ffn = TRY(j.Int("moe_intermediate_size", 1, kMaxWidth));
   const int64_t step = TRY(j.Int("decoder_sparse_step", 1, kMaxLayers));

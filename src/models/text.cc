@@ -10,19 +10,31 @@ TextFamily* g_first = nullptr;
 Result<std::unique_ptr<Model>> Build(const Json& json, const Workload& workload, Anatomy& anatomy) {
   const ClassConfig config = TRY(ClassConfig::Of(json, "config.json"));
   const TextConfig c = TRY(ReadText(config));
-  return PlanText(Scope{&anatomy, "model."}, Scope{&anatomy, ""}, c, workload);
+  return MakeText(Scope{&anatomy, "model."}, Scope{&anatomy, ""}, c, workload);
 }
+
+class TextModel final : public Model {
+ public:
+  TextModel(const Scope& root, const Scope& head, const TextConfig& c, const Workload& n) : decoder_(root, head, c, n) {
+    info_.type = "decoder";
+    decoder_.room().Describe(c, n, &info_);
+  }
+  int64_t max_rows() const override { return decoder_.room().rows; }
+  void Step(Backend& ops, const Run& run, BatchRows rows, std::span<const int32_t> ids) override {
+    decoder_.Step(ops, run, rows, ids, {});
+  }
+  View Logits(Backend& ops, const Run& run, int64_t first, int64_t count) override {
+    return decoder_.Logits(ops, run, first, count);
+  }
+
+ private:
+  TextDecoder decoder_;
+};
 
 }  // namespace
 
-std::unique_ptr<Model> PlanText(const Scope& root, const Scope& head, const TextConfig& c, const Workload& n) {
-  DeclareTextWeights(root, head, c);
-  TextRoom room(c, n);
-  room.Declare(root.As(Component::kDecoder), c, n);
-  ModelInfo info;
-  info.type = "decoder";
-  room.Describe(c, n, &info);
-  return std::make_unique<PlannedModel>(std::move(info));
+std::unique_ptr<Model> MakeText(const Scope& root, const Scope& head, const TextConfig& c, const Workload& n) {
+  return std::make_unique<TextModel>(root, head, c, n);
 }
 
 void RegisterTextFamily(TextFamily* family) {
@@ -57,6 +69,16 @@ Result<TextConfig> ReadCommonText(const ClassConfig& j) {
   if (c.heads % c.kv_heads != 0)
     return j.Bad("num_key_value_heads", fmt::format("is {}, of which {} heads are no multiple", c.kv_heads, c.heads));
   return c;
+}
+
+Status ReadForward(const ClassConfig& j, TextConfig* c) {
+  c->rms_eps = static_cast<float>(TRY(j.Number("rms_norm_eps", 1e-6)));
+  if (!(c->rms_eps >= 0)) return j.Bad("rms_norm_eps", "is negative");
+  c->rope = TRY(ReadRope(j, c->head_dim, c->max_context));
+  const std::string activation = j.Has("hidden_act") ? TRY(j.String("hidden_act")) : "silu";
+  c->not_run = c->rope.unsupported;
+  if (activation != "silu") c->not_run = "its activation is '" + activation.substr(0, 40) + "', not silu";
+  return {};
 }
 
 Result<std::vector<bool>> ReadSliding(const ClassConfig& j, int64_t layers, bool (*rule)(int64_t, int64_t),

@@ -21,12 +21,15 @@ struct TextFamily {
 
 void RegisterTextFamily(TextFamily* family);
 
-// A text decoder that is planned and not run: weights below `root` and `head`, caches and buffers.
-std::unique_ptr<Model> PlanText(const Scope& root, const Scope& head, const TextConfig& config,
+// A text decoder: weights below `root` and `head`, caches and buffers.
+std::unique_ptr<Model> MakeText(const Scope& root, const Scope& head, const TextConfig& config,
                                 const Workload& workload);
 
 // By the config's model_type. kBadModel names those that are known.
 Result<TextConfig> ReadText(const ClassConfig& config);
+
+// What the forward pass needs besides: norms, activation, rotary positions. What isn't computed here stands in not_run.
+Status ReadForward(const ClassConfig& config, TextConfig* c);
 
 // What nearly every family names alike: widths, heads, vocabulary, context, tie. head_dim is d_model / heads unless given.
 Result<TextConfig> ReadCommonText(const ClassConfig& config);

@@ -116,6 +116,7 @@ class Whisper final : public Model {
     std::iota(positions_of_window_.begin(), positions_of_window_.end(), 0);
     sequence_of_window_.resize(positions_of_window_.size());
     info_ = {.type = "encoder-decoder",
+             .not_run = "",
              .d_model = c_.d_model,
              .head_dim = std::max(c_.d_model / c_.heads, c_.d_model / c_.encoder.heads),
              .vocab_size = c_.vocab_size,
@@ -128,7 +129,6 @@ class Whisper final : public Model {
              .encoder_kv_formula_elements = 2 * c_.encoder.layers * c_.encoder.heard() * c_.d_model};
   }
 
-  bool runs() const override { return true; }
   View Mel(const Run& run) const override { return encoder_.Mel(run); }
   int64_t max_rows() const override { return rows_; }
 

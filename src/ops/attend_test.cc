@@ -149,7 +149,8 @@ struct Cache {
       : keys(Fill(rng, dtype, heads * capacity * dim)),
         values(Fill(rng, dtype, heads * capacity * dim)),
         dtype(dtype),
-        stride(capacity * dim) {}
+        stride(capacity * dim),
+        capacity(capacity) {}
   static std::vector<std::byte> Fill(Rng& rng, DType dtype, int64_t n) {
     std::normal_distribution<float> normal;
     std::vector<float> floats(static_cast<size_t>(n));
@@ -160,10 +161,10 @@ struct Cache {
     if (dtype == DType::kBF16) FloatToBf16(floats.data(), n, reinterpret_cast<uint16_t*>(out.data()));
     return out;
   }
-  CacheView view(int64_t length) const { return {keys.data(), values.data(), dtype, stride, length}; }
+  CacheView view(int64_t length) const { return {keys.data(), values.data(), dtype, stride, length, capacity}; }
   std::vector<std::byte> keys, values;
   DType dtype;
-  int64_t stride;
+  int64_t stride, capacity;
 };
 
 constexpr DType kTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
@@ -183,9 +184,9 @@ TEST(AttendCache, AgreesWithTheOracleAndGivesTheWeights) {
         Matrix got(rng, rows, heads * dim), want = got, got_weights(rng, rows * heads, 1500, 1, 3),
                                             want_weights = got_weights;
         const View gw = got_weights.view(), ww = want_weights.view();
-        const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
-        Cpu(isa, 2, 0, dim)->AttendCache(q.view(), views, heads, dim, scale, got.view(), &gw);
-        MakeRefBackend()->AttendCache(q.view(), views, heads, dim, scale, want.view(), &ww);
+        const HeadShape shape{heads, heads, dim, 1.0f / std::sqrt(static_cast<float>(dim))};
+        Cpu(isa, 2, 0, dim)->AttendCache(q.view(), views, shape, got.view(), &gw);
+        MakeRefBackend()->AttendCache(q.view(), views, shape, want.view(), &ww);
         // |q . k| scale stays below 40 for normal values; weights are at most 1, values below 6
         const double relative = kUnit * (2 * (dim + 4) * 40.0 + 1500 + 40);
         for (size_t i = 0; i < got.values.size(); ++i)
@@ -193,9 +194,30 @@ TEST(AttendCache, AgreesWithTheOracleAndGivesTheWeights) {
         for (size_t i = 0; i < got_weights.values.size(); ++i)
           ASSERT_NEAR(got_weights.values[i], want_weights.values[i], relative) << NameOf(isa) << " " << i;
         Matrix plain(rng, rows, heads * dim);
-        Cpu(isa, 1, 0, dim)->AttendCache(q.view(), views, heads, dim, scale, plain.view());
+        Cpu(isa, 1, 0, dim)->AttendCache(q.view(), views, shape, plain.view());
         EXPECT_EQ(plain.values, got.values);
       }
+}
+
+TEST(AttendCache, SharesHeadsAndGoesRoundARing) {
+  Rng rng(6);
+  for (Isa isa : Isas())
+    for (const auto& [heads, kv_heads, dim, capacity] :
+         {std::tuple{8, 2, 64, 100}, {6, 1, 16, 700}, {40, 8, 32, 513}}) {
+      const Cache cache(rng, DType::kF16, kv_heads, capacity, dim);
+      std::vector<CacheView> views;
+      for (const auto& [first, length] :
+           {std::pair{0, capacity}, {capacity - 1, capacity}, {7, 90}, {capacity / 2, 99}}) {
+        views.push_back(cache.view(length));
+        views.back().first = first;
+      }
+      const Matrix q(rng, 4, heads * dim);
+      Matrix got(rng, 4, heads * dim), want = got;
+      const HeadShape shape{heads, kv_heads, dim, 1.0f / std::sqrt(static_cast<float>(dim))};
+      Cpu(isa, 2, 0, dim)->AttendCache(q.view(), views, shape, got.view());
+      MakeRefBackend()->AttendCache(q.view(), views, shape, want.view());
+      for (size_t i = 0; i < got.values.size(); ++i) ASSERT_NEAR(got.values[i], want.values[i], 1e-3) << NameOf(isa);
+    }
 }
 
 TEST(AttendCache, ARowDoesNotDependOnTheBatchOrOnTheThreads) {
@@ -205,10 +227,10 @@ TEST(AttendCache, ARowDoesNotDependOnTheBatchOrOnTheThreads) {
     const Matrix q(rng, 9, 512);
     const std::vector<CacheView> views(9, cache.view(1777));
     Matrix all(rng, 9, 512), one(rng, 1, 512);
-    Cpu(isa, 1)->AttendCache(q.view(), views, 8, 64, 0.125f, all.view());
+    Cpu(isa, 1)->AttendCache(q.view(), views, {8, 8, 64, 0.125f}, all.view());
     for (int threads : {1, 2, 3})
       for (int64_t r = 0; r < 9; ++r) {
-        Cpu(isa, threads)->AttendCache(q.view().Rows(r, 1), {views.data(), 1}, 8, 64, 0.125f, one.view());
+        Cpu(isa, threads)->AttendCache(q.view().Rows(r, 1), {views.data(), 1}, {8, 8, 64, 0.125f}, one.view());
         EXPECT_EQ(std::memcmp(one.values.data(), all.view().F32(r), 512 * 4), 0) << NameOf(isa) << " " << threads;
       }
   }

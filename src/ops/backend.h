@@ -31,14 +31,25 @@ enum class Precision {
   kFast,   // where an instruction set gains by it, fixed-point products; used when the weights are int8
 };
 
-// The keys and values of one sequence in one layer: head h, position j starts at element h * head_stride + j *
-// head_dim.
+// The keys and values of one sequence in one layer: head h's j-th visible key starts at element h * head_stride + ((first + j)
+// modulo capacity) * head_dim.
 struct CacheView {
   const std::byte* keys = nullptr;
   const std::byte* values = nullptr;
   DType dtype = DType::kF32;  // kF32, kF16 or kBF16
   int64_t head_stride = 0;    // elements
-  int64_t length = 0;         // keys that the row sees, at least 1
+  int64_t length = 0;         // keys that the row sees, at least 1 and at most capacity
+  int64_t capacity = 0;
+  int64_t first = 0;  // below capacity: a sliding window's cache is a ring
+
+  // How many of the keys from the j-th on lie one behind the other.
+  int64_t Run(int64_t j) const { return capacity - (first + j) % capacity; }
+};
+
+// Query head h reads the keys and values of head h / (heads / kv_heads).
+struct HeadShape {
+  int heads = 0, kv_heads = 0, head_dim = 0;
+  float scale = 1;
 };
 
 class Backend {
@@ -47,6 +58,16 @@ class Backend {
 
   // out[r] = (x[r] - mean) / sqrt(variance + eps) * gain + bias. gain, bias: [1, cols]. `out` may be x.
   virtual void LayerNorm(View x, View gain, View bias, float eps, View out) = 0;
+
+  // out[r] = x[r] / sqrt(mean of squares + eps) * gain. gain: [1, cols]. `out` may be x.
+  virtual void RmsNorm(View x, View gain, float eps, View out) = 0;
+
+  // Rotary positions, in place: of each head the first n = angles.cols elements are turned in pairs (i, i + n / 2); row r's
+  // angles are given as n / 2 cosines and n / 2 sines. x: [rows, heads * head_dim].
+  virtual void Rotate(View x, View angles, int heads, int head_dim) = 0;
+
+  // out = gate / (1 + exp(-gate)) * up; `out` may be either. Relative error of the first factor at most 1e-6.
+  virtual void SiluMul(View gate, View up, View out) = 0;
 
   // out[r, n] = sum_k x[r, k] w[n, k] + bias[n]. x: [rows, w.in], rows may overlap (stride < cols: a convolution);
   // bias: [1, w.out] or empty; out: [rows, w.out], not overlapping x. kI8 weights: each row of x is quantized to int8
@@ -61,7 +82,7 @@ class Backend {
   // Row r of q attends to cache[r]: out[r]. q, out: [rows, heads * head_dim]. weights, if given: [rows * heads, >=
   // longest] gets the softmax weights of row r, head h in row r * heads + h; columns from the row's length on are left
   // alone.
-  virtual void AttendCache(View q, std::span<const CacheView> cache, int heads, int head_dim, float scale, View out,
+  virtual void AttendCache(View q, std::span<const CacheView> cache, const HeadShape& shape, View out,
                            const View* weights = nullptr) = 0;
 
   // out[i] = table row ids[i], plus positions row pos[i]. `positions` may be empty, then so is `pos`.

@@ -47,6 +47,62 @@ TEST(LayerNorm, AgreesWithTheOracle) {
       }
 }
 
+TEST(RmsNorm, AgreesWithTheOracle) {
+  Rng rng(11);
+  for (Isa isa : Isas())
+    for (int64_t cols : {1, 3, 16, 33, 64, 640, 2048})
+      for (float size : {1e-4f, 1.0f, 1e4f}) {
+        const Matrix x(rng, 9, cols, size, 3), gain(rng, 1, cols);
+        Matrix got = x, want = x;
+        Cpu(isa, 2)->RmsNorm(got.view(), gain.view(), 1e-6f, got.view());
+        MakeRefBackend()->RmsNorm(x.view(), gain.view(), 1e-6f, want.view());
+        for (int64_t r = 0; r < 9; ++r)
+          for (int64_t c = 0; c < cols;
+               ++c)  // a sum of squares loses no digits: cols / 8 roundings, halved by the root
+            ASSERT_NEAR(got.at(r, c), want.at(r, c),
+                        std::fabs(want.at(r, c)) * kUnit * (6 + static_cast<double>(cols) / 16))
+                << NameOf(isa);
+      }
+}
+
+TEST(Rotate, AgreesWithTheOracleAndLeavesTheRest) {
+  Rng rng(12);
+  for (Isa isa : Isas())
+    for (const auto& [heads, dim, turned] : {std::tuple{1, 64, 64}, {5, 80, 32}, {3, 6, 2}, {2, 128, 128}}) {
+      const Matrix x(rng, 7, heads * dim, 2, 5);
+      Matrix angles(rng, 7, turned), got = x, want = x;
+      for (int64_t r = 0; r < 7; ++r)
+        for (int64_t i = 0; i < turned / 2; ++i) {
+          const double angle = static_cast<double>(r * 31 + i) * 0.37;
+          angles.at(r, i) = static_cast<float>(std::cos(angle));
+          angles.at(r, i + turned / 2) = static_cast<float>(std::sin(angle));
+        }
+      Cpu(isa, 2)->Rotate(got.view(), angles.view(), heads, dim);
+      MakeRefBackend()->Rotate(want.view(), angles.view(), heads, dim);
+      for (int64_t r = 0; r < 7; ++r)
+        for (int64_t c = 0; c < heads * dim; ++c) {
+          ASSERT_NEAR(got.at(r, c), want.at(r, c), 16 * kUnit * 8) << NameOf(isa);
+          if (c % dim >= turned) {
+            EXPECT_EQ(got.at(r, c), x.at(r, c));
+          }
+        }
+    }
+}
+
+TEST(SiluMul, AgreesWithTheOracle) {
+  Rng rng(13);
+  for (Isa isa : Isas())
+    for (float size : {0.01f, 3.0f, 40.0f}) {
+      const Matrix gate(rng, 5, 333, size, 1), up(rng, 5, 333, 1, 2);
+      Matrix got(rng, 5, 333), want = got;
+      Cpu(isa, 2)->SiluMul(gate.view(), up.view(), got.view());
+      MakeRefBackend()->SiluMul(gate.view(), up.view(), want.view());
+      for (int64_t r = 0; r < 5; ++r)
+        for (int64_t c = 0; c < 333; ++c)
+          ASSERT_NEAR(got.at(r, c), want.at(r, c), 1e-6 * std::fabs(want.at(r, c)) + 1e-30) << gate.at(r, c);
+    }
+}
+
 TEST(LayerNorm, AConstantRowGivesTheBias) {
   Rng rng(2);
   Matrix x(rng, 1, 64), gain(rng, 1, 64), bias(rng, 1, 64), out(rng, 1, 64);

@@ -1,6 +1,7 @@
 #include "models/blocks/text_decoder.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "models/blocks/shards.h"
 
@@ -96,47 +97,47 @@ int64_t KvCapacity(int64_t window, int64_t rows, int64_t context) {
   return window == 0 ? context : std::min(context, window + rows - 1);
 }
 
-TextRoom::TextRoom(const TextConfig& c, const Workload& n)
-    : context_(n.context == 0 ? std::min(c.max_context, kDefaultContext) : n.context),
-      rows_(std::max(n.sequences * n.beams, std::min(kPrefillRows, context_))) {}
-
-void TextRoom::Declare(const Scope& decoder, const TextConfig& c, const Workload& n) {
+TextRoom::TextRoom(const Scope& decoder, const TextConfig& c, const Workload& n)
+    : context(n.context == 0 ? std::min(c.max_context, kDefaultContext) : n.context),
+      rows(std::max(n.sequences * n.beams, std::min(kPrefillRows, context))) {
   std::vector<KvShape> shapes;
   for (int64_t i = 0; i < c.layers - c.shared_kv_layers; ++i) {
     const int64_t window = !c.sliding.empty() && c.sliding[static_cast<size_t>(i)] ? c.window : 0;
-    const int64_t capacity = KvCapacity(window, rows_, context_);
+    const int64_t capacity = KvCapacity(window, rows, context);
     if (c.mla.kv_rank > 0)
-      shapes.push_back({1, c.mla.kv_rank, capacity, c.mla.rope_dim});
+      shapes.push_back({1, c.mla.kv_rank, capacity, c.mla.rope_dim, window});
     else
-      shapes.push_back({c.kv_heads, c.head_dim, capacity});
+      shapes.push_back({c.kv_heads, c.head_dim, capacity, 0, window});
   }
   // Live while audio is heard, too: what was said before an audio stays in the cache.
-  kv_ = n.kv->declare((decoder / "kv").During(kRunning), shapes, n.sequences * n.beams);
+  kv = n.kv->declare((decoder / "kv").During(kRunning), shapes, n.sequences * n.beams);
 
   const Scope step = decoder.During(kGenerate);
-  const auto split = [&](const char* name, int64_t rows, int64_t cols, int64_t unit) {
-    return Buffer(step, name, rows, cols, DType::kF32, Role::kActivation, ByIn(unit));
+  const auto split = [&](const char* name, int64_t count, int64_t cols, int64_t unit) {
+    return Buffer(step, name, count, cols, DType::kF32, Role::kActivation, ByIn(unit));
   };
   const bool latent = c.mla.kv_rank > 0;
   const int64_t key = latent ? c.mla.kv_rank + c.mla.rope_dim : c.kv_heads * c.head_dim;
   const int64_t ffn = std::max({c.ffn, c.moe.ffn, c.moe.shared_ffn});
-  x_ = Buffer(step, "x", rows_, c.d_model);
-  h_ = Buffer(step, "h", rows_, c.d_model);
-  q_ = split("q", rows_, QueryDim(c), QueryDim(c) / c.heads);
-  k_ = split("k", rows_, key, latent ? key : c.head_dim);
-  v_ = split("v", rows_, key, latent ? key : c.head_dim);
-  attended_ = split("attended", rows_, AttendedDim(c), AttendedDim(c) / c.heads);
-  gate_ = split("gate", rows_, ffn, 1);
-  up_ = split("up", rows_, ffn, 1);
-  logits_ = split("logits", n.sequences * n.beams, c.vocab_size, 1);
+  x = Buffer(step, "x", rows, c.d_model);
+  h = Buffer(step, "h", rows, c.d_model);
+  q = split("q", rows, QueryDim(c), QueryDim(c) / c.heads);
+  k = split("k", rows, key, latent ? key : c.head_dim);
+  v = split("v", rows, key, latent ? key : c.head_dim);
+  attended = split("attended", rows, AttendedDim(c), AttendedDim(c) / c.heads);
+  gate = split("gate", rows, ffn, 1);
+  up = split("up", rows, ffn, 1);
+  logits = split("logits", n.sequences * n.beams, c.vocab_size, 1);
+  angles = Buffer(step, "angles", rows, std::max<int64_t>(c.rope.dim(), 1));
 }
 
 void TextRoom::Describe(const TextConfig& c, const Workload& n, ModelInfo* info) const {
   info->d_model = c.d_model;
   info->head_dim = c.mla.kv_rank > 0 ? c.mla.nope_dim + c.mla.rope_dim : c.head_dim;
   info->vocab_size = c.vocab_size;
-  info->context = context_;
+  info->context = context;
   info->max_context = c.max_context;
+  info->not_run = c.not_run;
   const int64_t elements = c.mla.kv_rank > 0 ? c.mla.kv_rank + c.mla.rope_dim : 2 * c.kv_heads * c.head_dim;
   const int64_t caching = c.layers - c.shared_kv_layers;
   int64_t growing = 0;  // layers whose cache still grows when the windows are full
@@ -153,11 +154,77 @@ Scope LayerScope(const Scope& root, int i) {
 }
 }  // namespace
 
-void DeclareTextWeights(const Scope& root, const Scope& head, const TextConfig& c) {
-  (void)Matrix(root.As(Component::kEmbedding), "embed_tokens.weight", c.vocab_size, c.d_model, ByOut());
-  for (int i = 0; i < c.layers; ++i) (void)TextLayer(LayerScope(root, i), c, IsSparse(c, i));
-  (void)Vector(root.As(Component::kDecoder), "norm.weight", c.d_model);
-  if (!c.tied) (void)Matrix(head.As(Component::kLmHead), "lm_head.weight", c.vocab_size, c.d_model, ByOut());
+TextDecoder::TextDecoder(const Scope& root, const Scope& head, TextConfig config, const Workload& n)
+    : c_(std::move(config)),
+      embedding_(root.As(Component::kEmbedding), "embed_tokens.weight", c_.vocab_size, c_.d_model, ByOut()),
+      layers_([&] {
+        std::vector<TextLayer> layers;
+        layers.reserve(static_cast<size_t>(c_.layers));
+        for (int i = 0; i < c_.layers; ++i) layers.emplace_back(LayerScope(root, i), c_, IsSparse(c_, i));
+        return layers;
+      }()),
+      norm_(root.As(Component::kDecoder), "norm.weight", c_.d_model),
+      room_([&]() -> TextRoom {
+        if (!c_.tied) head_ = Matrix(head.As(Component::kLmHead), "lm_head.weight", c_.vocab_size, c_.d_model, ByOut());
+        return {root.As(Component::kDecoder), c_, n};
+      }()) {}
+
+void TextDecoder::Step(Backend& ops, const Run& run, BatchRows rows, std::span<const int32_t> ids, View vectors) const {
+  const int64_t n = rows.count();
+  CHECK(n >= 1 && n <= room_.rows && static_cast<int64_t>(ids.size()) == n && c_.not_run.empty());
+  const View x = run[room_.x].Rows(0, n);
+  for (int64_t r = 0; r < n; ++r) {
+    const int32_t id = ids[static_cast<size_t>(r)];
+    if (id >= 0)
+      ops.Embed({&id, 1}, {}, run[embedding_], {}, x.Rows(r, 1));
+    else
+      ops.Convert(vectors.Rows(-1 - id, 1), x.Rows(r, 1));
+  }
+  FillAngles(c_.rope, rows.pos, run[room_.angles].Rows(0, n));
+  for (int i = 0; i < c_.layers; ++i) Layer(ops, run, i, rows);
+  ops.RmsNorm(x, run[norm_], c_.rms_eps, x);
+}
+
+// x += attention(norm(x)); x += down(silu(gate(norm(x))) * up(norm(x)))
+void TextDecoder::Layer(Backend& ops, const Run& run, int index, BatchRows rows) const {
+  const TextLayer& w = layers_[static_cast<size_t>(index)];
+  const int64_t n = rows.count();
+  const auto of = [&](const Buffer& b) { return run[b].Rows(0, n); };
+  const auto bias = [&](const Vector& b) { return b.id == Member().id ? View{} : run[b]; };
+  const auto heads_of = [&](View x) {
+    return View{x.data, x.dtype, n * x.cols / c_.head_dim, c_.head_dim, c_.head_dim};
+  };
+  const View x = of(room_.x), h = of(room_.h), q = of(room_.q), k = of(room_.k), v = of(room_.v);
+  const View attended = of(room_.attended), gate = of(room_.gate), up = of(room_.up), angles = of(room_.angles);
+  const int heads = static_cast<int>(c_.heads), kv_heads = static_cast<int>(c_.kv_heads),
+            head_dim = static_cast<int>(c_.head_dim);
+
+  ops.RmsNorm(x, run[w.norm1], c_.rms_eps, h);
+  ops.Linear(h, run[w.wq], bias(w.bq), q);
+  ops.Linear(h, run[w.wk], bias(w.bk), k);
+  ops.Linear(h, run[w.wv], bias(w.bv), v);
+  if (c_.qk_norm) {
+    ops.RmsNorm(heads_of(q), run[w.q_norm], c_.rms_eps, heads_of(q));
+    ops.RmsNorm(heads_of(k), run[w.k_norm], c_.rms_eps, heads_of(k));
+  }
+  ops.Rotate(q, angles, heads, head_dim);
+  ops.Rotate(k, angles, kv_heads, head_dim);
+  room_.kv->Store(run, index, rows, k, v);
+  room_.kv->Attend(ops, run, index, rows, q, {heads, head_dim, 1.0F / std::sqrt(static_cast<float>(head_dim)), 0},
+                   attended);
+  ops.Linear(attended, run[w.wo], bias(w.bo), x, Into::kAdd);
+
+  ops.RmsNorm(x, run[w.norm2], c_.rms_eps, h);
+  ops.Linear(h, run[w.gate], bias(w.gate_bias), gate);
+  ops.Linear(h, run[w.up], bias(w.up_bias), up);
+  ops.SiluMul(gate, up, gate);
+  ops.Linear(gate, run[w.down], bias(w.down_bias), x, Into::kAdd);
+}
+
+View TextDecoder::Logits(Backend& ops, const Run& run, int64_t first, int64_t count) const {
+  const View logits = run[room_.logits].Rows(0, count);
+  ops.Linear(run[room_.x].Rows(first, count), run[c_.tied ? embedding_ : head_], {}, logits);
+  return logits;
 }
 
 }  // namespace sotto

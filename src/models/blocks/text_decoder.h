@@ -2,10 +2,12 @@
 // Qwen, Gemma, Phi-3, DeepSeek. Pre-norm layers of attention and a gated MLP; what differs is data: biases, norms of queries
 // and keys, norms behind a block, sliding windows, mixtures of experts, latent attention (MLA).
 //
-// It declares weights, caches and buffers.
+// It declares weights, caches and buffers, and computes those of them whose config says so (TextConfig::not_run).
 #pragma once
+#include <string>
 #include <vector>
 
+#include "models/blocks/rope.h"
 #include "models/model.h"
 
 namespace sotto {
@@ -37,6 +39,9 @@ struct TextConfig {
   int64_t shared_kv_layers = 0;       // the last ones, which read an earlier layer's cache (Gemma-3n)
   MoeConfig moe;
   MlaConfig mla;
+  float rms_eps = 1e-6F;
+  Rope rope;
+  std::string not_run = "its layers are not computed by this version";  // why it can only be planned; "" when it runs
 };
 
 // What a cache of one layer holds: `window` positions and the rows that come at once, or the whole context.
@@ -57,20 +62,38 @@ struct TextLayer {
 };
 
 // Caches and buffers of a decoder: what its weights don't tell. Shared by decoders whose layers differ.
-class TextRoom {
- public:
-  TextRoom(const TextConfig& config, const Workload& workload);
-  void Declare(const Scope& decoder, const TextConfig& config, const Workload& workload);
+struct TextRoom {
+  TextRoom(const Scope& decoder, const TextConfig& config, const Workload& workload);
+  // Fills what a decoder tells of itself; `type` is left alone.
   void Describe(const TextConfig& config, const Workload& workload, ModelInfo* info) const;
-  int64_t rows() const { return rows_; }
 
- private:
-  int64_t context_, rows_;
-  std::unique_ptr<KvStore> kv_;
-  Buffer x_, h_, q_, k_, v_, attended_, gate_, up_, logits_;
+  int64_t context, rows;  // rows: tokens of a prompt, or sequences, that pass at once
+  std::unique_ptr<KvStore> kv;
+  Buffer x, h, q, k, v, attended, gate, up, logits, angles;
 };
 
-// The weights. `root` is the scope of "model.", `head` that of the language model's wrapper ("": lm_head.weight).
-void DeclareTextWeights(const Scope& root, const Scope& head, const TextConfig& config);
+class TextDecoder {
+ public:
+  // `root` is the scope of "model.", `head` that of the language model's wrapper ("": lm_head.weight).
+  TextDecoder(const Scope& root, const Scope& head, TextConfig config, const Workload& workload);
+
+  const TextConfig& config() const { return c_; }
+  const TextRoom& room() const { return room_; }
+
+  // One pass over rows.count() <= room().rows tokens, each of a sequence and a position. An id below 0 stands for row -1 - id of
+  // `vectors` (audio) [any, d_model].
+  void Step(Backend& ops, const Run& run, BatchRows rows, std::span<const int32_t> ids, View vectors) const;
+  // Logits [count, vocab_size] of rows [first, first + count) of the last Step.
+  View Logits(Backend& ops, const Run& run, int64_t first, int64_t count) const;
+
+ private:
+  void Layer(Backend& ops, const Run& run, int index, BatchRows rows) const;
+
+  TextConfig c_;
+  Matrix embedding_, head_;
+  std::vector<TextLayer> layers_;
+  Vector norm_;
+  TextRoom room_;
+};
 
 }  // namespace sotto

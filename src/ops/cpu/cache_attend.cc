@@ -29,7 +29,7 @@ struct Call {
   int head_dim;
   float scale;
   const View* weights;
-  int heads;
+  int heads, group;  // query heads in all, and for each head of the cache
 
   void Clear(State s) const {
     s.peak[0] = -__builtin_inff();
@@ -40,9 +40,10 @@ struct Call {
   void Part(const float* q, const CacheView& c, int64_t row, int head, int64_t begin, int64_t end, float* scores,
             State s) const {
     const uint64_t size = SizeOf(c.dtype);
-    for (int64_t j = begin; j < end; j += kBatch) {
-      const int64_t n = std::min(kBatch, end - j);
-      const auto at = static_cast<uint64_t>(head * c.head_stride + j * head_dim) * size;
+    const int64_t kv_head = head / group;
+    for (int64_t j = begin, n = 0; j < end; j += n) {
+      n = std::min({kBatch, end - j, c.Run(j)});
+      const auto at = static_cast<uint64_t>(kv_head * c.head_stride + (c.first + j) % c.capacity * head_dim) * size;
       kernels.dots(q, c.keys + at, c.dtype, n, head_dim, scale, scores);
       if (weights != nullptr) std::copy(scores, scores + n, weights->F32(row * heads + head) + j);
       const float shrink = kernels.soften(scores, n, s.peak, s.sum());
@@ -79,19 +80,22 @@ uint64_t SharedBytes(const ScratchNeed& need) {
   return RoundUp(4 * StateFloats(need.head_dim) * kMaxCacheParts * kSplitBelow, 64);
 }
 
-void CpuBackend::AttendCache(View q, std::span<const CacheView> cache, int heads, int head_dim, float scale, View out,
+void CpuBackend::AttendCache(View q, std::span<const CacheView> cache, const HeadShape& shape, View out,
                              const View* weights) {
+  const int heads = shape.heads, head_dim = shape.head_dim;
+  CHECK(shape.kv_heads >= 1 && heads % shape.kv_heads == 0);
   CHECK(q.dtype == DType::kF32 && out.dtype == DType::kF32 && head_dim >= 1 && head_dim <= need_.head_dim &&
         heads >= 1);
   CHECK(q.cols == int64_t{heads} * head_dim && out.cols == q.cols && q.rows == out.rows);
   CHECK(static_cast<int64_t>(cache.size()) == q.rows);
   for (const CacheView& c : cache) {
     CHECK(c.dtype == DType::kF32 || c.dtype == DType::kF16 || c.dtype == DType::kBF16);
-    CHECK(c.length >= 1 && c.head_stride >= c.length * head_dim);
+    CHECK(c.length >= 1 && c.length <= c.capacity && c.first >= 0 && c.first < c.capacity);
+    CHECK(c.head_stride >= c.capacity * head_dim);
     CHECK(weights == nullptr ||
           (weights->dtype == DType::kF32 && weights->rows == q.rows * heads && weights->cols >= c.length));
   }
-  const Call call{kernels_, head_dim, scale, weights, heads};
+  const Call call{kernels_, head_dim, shape.scale, weights, heads, heads / shape.kv_heads};
   const int64_t pairs = q.rows * heads;
   const auto parts_of = [&](int64_t pair) {
     const int64_t length = cache[static_cast<size_t>(pair / heads)].length;

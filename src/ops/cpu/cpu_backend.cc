@@ -48,6 +48,25 @@ void CpuBackend::LayerNorm(View x, View gain, View bias, float eps, View out) {
           [&](int64_t r) { kernels_.layer_norm(x.F32(r), gain.F32(), bias.F32(), x.cols, eps, out.F32(r)); });
 }
 
+void CpuBackend::RmsNorm(View x, View gain, float eps, View out) {
+  for (const View& v : {x, gain, out}) CHECK(v.dtype == DType::kF32 && v.cols == x.cols);
+  CHECK(x.rows == out.rows && gain.rows == 1 && x.cols >= 1);
+  ForRows(x.rows, x.cols, [&](int64_t r) { kernels_.rms_norm(x.F32(r), gain.F32(), x.cols, eps, out.F32(r)); });
+}
+
+void CpuBackend::Rotate(View x, View angles, int heads, int head_dim) {
+  CHECK(x.dtype == DType::kF32 && angles.dtype == DType::kF32 && x.cols == int64_t{heads} * head_dim);
+  CHECK(angles.rows == x.rows && angles.cols % 2 == 0 && angles.cols <= head_dim);
+  ForRows(x.rows, x.cols, [&](int64_t r) {
+    for (int h = 0; h < heads; ++h) kernels_.rotate(x.F32(r) + h * head_dim, angles.F32(r), angles.cols / 2);
+  });
+}
+
+void CpuBackend::SiluMul(View gate, View up, View out) {
+  for (const View& v : {gate, up, out}) CHECK(v.dtype == DType::kF32 && v.cols == out.cols && v.rows == out.rows);
+  ForRows(out.rows, out.cols, [&](int64_t r) { kernels_.silu_mul(gate.F32(r), up.F32(r), out.cols, out.F32(r)); });
+}
+
 void CpuBackend::Embed(std::span<const int32_t> ids, std::span<const int32_t> pos, const WeightView& table,
                        View positions, View out) {
   CHECK(out.dtype == DType::kF32 && out.cols == table.in && out.rows == static_cast<int64_t>(ids.size()));

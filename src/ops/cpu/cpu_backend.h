@@ -23,9 +23,12 @@ class CpuBackend final : public Backend {
   CpuBackend(Isa isa, const Kernels& kernels, Threads* threads, const ScratchNeed& need, std::span<std::byte> scratch);
 
   void LayerNorm(View x, View gain, View bias, float eps, View out) override;
+  void RmsNorm(View x, View gain, float eps, View out) override;
+  void Rotate(View x, View angles, int heads, int head_dim) override;
+  void SiluMul(View gate, View up, View out) override;
   void Linear(View x, const WeightView& w, View bias, View out, Into into) override;
   void Attend(View q, View k, View v, int heads, int head_dim, float scale, View out, Precision precision) override;
-  void AttendCache(View q, std::span<const CacheView> cache, int heads, int head_dim, float scale, View out,
+  void AttendCache(View q, std::span<const CacheView> cache, const HeadShape& shape, View out,
                    const View* weights) override;
   void Embed(std::span<const int32_t> ids, std::span<const int32_t> pos, const WeightView& table, View positions,
              View out) override;

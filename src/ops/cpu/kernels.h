@@ -75,6 +75,10 @@ struct Kernels {
   void (*finish)(const float* acc, int m, int n, const float* bias, Into into, float* out, int64_t ldo);
 
   void (*layer_norm)(const float* x, const float* gain, const float* bias, int64_t n, float eps, float* out);
+  void (*rms_norm)(const float* x, const float* gain, int64_t n, float eps, float* out);
+  // Turns the pairs (x[i], x[i + half]) by angles of which `angles` holds half cosines, then half sines.
+  void (*rotate)(float* x, const float* angles, int64_t half);
+  void (*silu_mul)(const float* gate, const float* up, int64_t n, float* out);
   void (*add)(const float* a, const float* b, int64_t n, float* out);
 
   // keys [n, dim] to panels [ceil(n/16)][dim][16], zeros behind n; values [n, dim] to [ceil(dim/16)][n][16], zeros

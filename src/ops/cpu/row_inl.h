@@ -52,6 +52,29 @@ void LayerNorm(const float* x, const float* gain, const float* bias, int64_t n, 
   }
 }
 
+void RmsNorm(const float* x, const float* gain, int64_t n, float eps, float* out) {
+  const float squares = SumOver(x, n, 0.0f, [](F v) { return v * v; });
+  const float inverse = 1.0f / __builtin_sqrtf(squares / static_cast<float>(n) + eps);
+  for (int64_t i = 0; i < n; ++i) out[i] = x[i] * inverse * gain[i];
+}
+
+void Rotate(float* x, const float* angles, int64_t half) {
+  const float* sines = angles + half;
+  for (int64_t i = 0; i < half; ++i) {
+    const float a = x[i], b = x[i + half];
+    x[i] = a * angles[i] - b * sines[i];
+    x[i + half] = b * angles[i] + a * sines[i];
+  }
+}
+
+inline F Silu(F x) { return x / (Set(1.0f) + Exp(F{} - x)); }
+
+void SiluMul(const float* gate, const float* up, int64_t n, float* out) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) Store(out + i, Silu(Load(gate + i)) * Load(up + i));
+  if (i < n) StorePart(out + i, n - i, Silu(LoadPart(gate + i, n - i, 0)) * LoadPart(up + i, n - i, 0));
+}
+
 void Add(const float* a, const float* b, int64_t n, float* out) {
   for (int64_t i = 0; i < n; ++i) out[i] = a[i] + b[i];
 }

@@ -48,6 +48,36 @@ class RefBackend final : public Backend {
     }
   }
 
+  void RmsNorm(View x, View gain, float eps, View out) override {
+    CHECK(x.rows == out.rows && x.cols == out.cols && gain.cols == x.cols);
+    for (int64_t r = 0; r < x.rows; ++r) {
+      double squares = 0;
+      for (int64_t c = 0; c < x.cols; ++c) squares += double{x.F32(r)[c]} * x.F32(r)[c];
+      const double inverse = 1 / std::sqrt(squares / static_cast<double>(x.cols) + eps);
+      for (int64_t c = 0; c < x.cols; ++c) out.F32(r)[c] = static_cast<float>(x.F32(r)[c] * inverse * gain.F32()[c]);
+    }
+  }
+
+  void Rotate(View x, View angles, int heads, int head_dim) override {
+    const int64_t half = angles.cols / 2;
+    for (int64_t r = 0; r < x.rows; ++r)
+      for (int h = 0; h < heads; ++h)
+        for (int64_t i = 0; i < half; ++i) {
+          float &a = x.F32(r)[h * head_dim + i], &b = x.F32(r)[h * head_dim + i + half];
+          const double cosine = angles.F32(r)[i], sine = angles.F32(r)[i + half], left = a, right = b;
+          a = static_cast<float>(left * cosine - right * sine);
+          b = static_cast<float>(right * cosine + left * sine);
+        }
+  }
+
+  void SiluMul(View gate, View up, View out) override {
+    for (int64_t r = 0; r < out.rows; ++r)
+      for (int64_t c = 0; c < out.cols; ++c) {
+        const double g = gate.F32(r)[c];
+        out.F32(r)[c] = static_cast<float>(g / (1 + std::exp(-g)) * up.F32(r)[c]);
+      }
+  }
+
   void Linear(View x, const WeightView& w, View bias, View out, Into into) override {
     CHECK(x.cols == w.in && out.cols == w.out && x.rows == out.rows && (bias.data == nullptr || bias.cols == w.out));
     std::vector<float> row(static_cast<size_t>(w.in));
@@ -74,22 +104,29 @@ class RefBackend final : public Backend {
     for (int64_t r = 0; r < q.rows; ++r) {
       for (int h = 0; h < heads; ++h) {
         const int64_t c = int64_t{h} * head_dim;
-        One(q.F32(r) + c, k.Cols(c, head_dim), v.Cols(c, head_dim), scale, result.data() + c, nullptr);
+        const auto row = [c](View of) {
+          return [of, c](int64_t j) { return of.Cols(c, of.cols - c).Rows(j, 1).data; };
+        };
+        One(q.F32(r) + c, k.rows, head_dim, k.dtype, row(k), row(v), scale, result.data() + c, nullptr);
       }
       std::copy(result.begin(), result.end(), out.F32(r));
     }
   }
 
-  void AttendCache(View q, std::span<const CacheView> cache, int heads, int head_dim, float scale, View out,
+  void AttendCache(View q, std::span<const CacheView> cache, const HeadShape& s, View out,
                    const View* weights) override {
     for (int64_t r = 0; r < q.rows; ++r)
-      for (int h = 0; h < heads; ++h) {
+      for (int h = 0; h < s.heads; ++h) {
         const CacheView& c = cache[static_cast<size_t>(r)];
-        const uint64_t at = static_cast<uint64_t>(h * c.head_stride) * SizeOf(c.dtype);
-        const View k{const_cast<std::byte*>(c.keys) + at, c.dtype, c.length, head_dim, head_dim};
-        const View v{const_cast<std::byte*>(c.values) + at, c.dtype, c.length, head_dim, head_dim};
-        One(q.F32(r) + h * head_dim, k, v, scale, out.F32(r) + h * head_dim,
-            weights != nullptr ? weights->F32(r * heads + h) : nullptr);
+        const int64_t head = h / (s.heads / s.kv_heads);
+        const auto row = [&c, &s, head](const std::byte* of) {
+          return [of, &c, &s, head](int64_t j) {
+            const int64_t slot = (c.first + j) % c.capacity;
+            return of + static_cast<uint64_t>(head * c.head_stride + slot * s.head_dim) * SizeOf(c.dtype);
+          };
+        };
+        One(q.F32(r) + h * s.head_dim, c.length, s.head_dim, c.dtype, row(c.keys), row(c.values), s.scale,
+            out.F32(r) + h * s.head_dim, weights != nullptr ? weights->F32(r * s.heads + h) : nullptr);
       }
   }
 
@@ -120,22 +157,23 @@ class RefBackend final : public Backend {
   }
 
  private:
-  // One query, one head.
-  static void One(const float* q, View k, View v, float scale, float* out, float* weights) {
-    std::vector<double> p(static_cast<size_t>(k.rows)), mixed(static_cast<size_t>(k.cols));
+  // One query, one head: n keys and values, `key(j)` and `value(j)` where each lies.
+  template <class Row>
+  static void One(const float* q, int64_t n, int64_t dim, DType dtype, const Row& key, const Row& value, float scale,
+                  float* out, float* weights) {
+    std::vector<double> p(static_cast<size_t>(n)), mixed(static_cast<size_t>(dim));
     double peak = -INFINITY, sum = 0;
-    for (int64_t j = 0; j < k.rows; ++j) {
+    for (int64_t j = 0; j < n; ++j) {
       double dot = 0;
-      for (int64_t d = 0; d < k.cols; ++d) dot += q[d] * Read(k.dtype, k.Rows(j, 1).data, d);
+      for (int64_t d = 0; d < dim; ++d) dot += q[d] * Read(dtype, key(j), d);
       p[static_cast<size_t>(j)] = dot * scale;
       peak = std::max(peak, dot * scale);
     }
     for (double& e : p) sum += e = std::exp(e - peak);
-    for (int64_t j = 0; j < k.rows; ++j) {
+    for (int64_t j = 0; j < n; ++j) {
       const double weight = p[static_cast<size_t>(j)] / sum;
       if (weights != nullptr) weights[j] = static_cast<float>(weight);
-      for (int64_t d = 0; d < k.cols; ++d)
-        mixed[static_cast<size_t>(d)] += weight * Read(v.dtype, v.Rows(j, 1).data, d);
+      for (int64_t d = 0; d < dim; ++d) mixed[static_cast<size_t>(d)] += weight * Read(dtype, value(j), d);
     }
     std::copy(mixed.begin(), mixed.end(), out);
   }

@@ -1,0 +1,170 @@
+// Language models against transformers in fp32 on the small random checkpoints of tests/golden/decoders (make_decoders.py): plain,
+// linear, llama3 and yarn rotary positions, grouped heads, biases, norms of queries and keys, sliding windows, F32, BF16, F16.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+#include <filesystem>
+
+#include "base/json.h"
+#include "engine/text_session.h"
+#include "ops/row.h"
+
+namespace sotto {
+namespace {
+
+const std::string kGolden = SOTTO_SOURCE_DIR "/tests/golden/decoders/";
+const std::atomic<bool> kGoOn{false};
+
+template <class T>
+T Must(Result<T> r) {
+  if (!r.ok()) ADD_FAILURE() << r.error().message;
+  return std::move(r).value();
+}
+
+std::unique_ptr<Engine> OpenEngine(const std::string& name, const std::string& weights, const std::string& kv,
+                                   int64_t batch = 1) {
+  PlanRequest request;
+  request.budget = Bytes{kGiB};
+  request.weights = weights;
+  request.kv = kv;
+  request.threads = 2;
+  request.batch = batch;
+  request.tokenizer = false;
+  return Must(Engine::Open(Must(PlanModel(Must(FindModel(kGolden + name + "/model", ModelUse::kRun)), request)),
+                           [](uint64_t, uint64_t) { return true; }));
+}
+
+class DecoderGolden : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    expected_ = Must(ReadJson(kGolden + GetParam() + "/expected.json", Code::kBadInput));
+    ids_ = expected_["ids"].get<std::vector<int32_t>>();
+    stored_ = std::string(
+        NameOf(Must(PlanModel(Must(FindModel(kGolden + GetParam() + "/model", ModelUse::kRun)), {})).stored));
+  }
+  // The logits of all prompt positions, read in pieces of `piece` tokens.
+  std::vector<std::vector<float>> Rows(Engine& engine, size_t piece) {
+    TextSession session(engine);
+    std::vector<std::vector<float>> rows;
+    for (size_t at = 0; at < ids_.size(); at += piece)
+      EXPECT_TRUE(session
+                      .Read(std::span(ids_).subspan(at, std::min(piece, ids_.size() - at)), kGoOn,
+                            [&](std::span<const float> row) { rows.emplace_back(row.begin(), row.end()); })
+                      .ok());
+    return rows;
+  }
+  std::vector<int32_t> Greedy(Engine& engine, size_t count) {
+    TextSession session(engine);
+    EXPECT_TRUE(session.Read(ids_, kGoOn).ok());
+    std::vector<int32_t> out;
+    while (out.size() < count) {
+      out.push_back(
+          static_cast<int32_t>(ArgMax(session.logits().data(), static_cast<int64_t>(session.logits().size()))));
+      EXPECT_TRUE(session.Read({&out.back(), 1}, kGoOn).ok());
+    }
+    return out;
+  }
+
+  Json expected_;
+  std::vector<int32_t> ids_;
+  std::string stored_;
+};
+
+TEST_P(DecoderGolden, LogitsAndGreedyIdsAreThoseOfTheReference) {
+  const auto engine = OpenEngine(GetParam(), stored_, "fp32");
+  const auto rows = Rows(*engine, ids_.size());
+  ASSERT_EQ(rows.size(), ids_.size());
+  float worst = 0;
+  for (size_t i = 0; i < expected_["positions"].size(); ++i) {
+    const auto want = expected_["logits"][i].get<std::vector<float>>();
+    const auto& got = rows[expected_["positions"][i].get<size_t>()];
+    ASSERT_EQ(got.size(), want.size());
+    for (size_t j = 0; j < want.size(); ++j) worst = std::max(worst, std::fabs(got[j] - want[j]));
+  }
+  EXPECT_LE(worst, 1e-5F * expected_["largest"].get<float>());
+  std::printf("%s: largest error %.2e of the largest logit\n", GetParam().c_str(),
+              static_cast<double>(worst / expected_["largest"].get<float>()));
+  const auto want = expected_["greedy"].get<std::vector<int32_t>>();
+  EXPECT_EQ(Greedy(*engine, want.size()), want);
+}
+
+TEST_P(DecoderGolden, PiecesOfAPromptChangeNothing) {
+  const auto engine = OpenEngine(GetParam(), stored_, "fp32");
+  const auto whole = Rows(*engine, ids_.size());
+  for (const size_t piece : {size_t{1}, size_t{7}, size_t{64}}) {
+    const auto rows = Rows(*engine, piece);
+    ASSERT_EQ(rows.size(), whole.size());
+    for (size_t i = 0; i < rows.size(); ++i)
+      ASSERT_EQ(rows[i], whole[i]) << "position " << i << ", pieces of " << piece;
+  }
+}
+
+TEST_P(DecoderGolden, SequencesSideBySideDoNotMix) {
+  const auto engine = OpenEngine(GetParam(), stored_, "fp32", 3);
+  TextSession one(*engine, 0), two(*engine, 1), three(*engine, 2);
+  const std::span<const int32_t> ids = ids_;
+  ASSERT_TRUE(one.Read(ids.first(40), kGoOn).ok());
+  ASSERT_TRUE(two.Read(ids.subspan(50, 30), kGoOn).ok());
+  ASSERT_TRUE(three.Read(ids.first(90), kGoOn).ok());
+  ASSERT_TRUE(one.Read(ids.subspan(40, 1), kGoOn).ok());
+  const std::vector<float> mixed(one.logits().begin(), one.logits().end());
+  EXPECT_EQ(mixed, Rows(*engine, ids_.size())[40]);
+}
+
+TEST_P(DecoderGolden, LowerPrecisionsStayNear) {
+  const auto exact = OpenEngine(GetParam(), stored_, "fp32");
+  const auto want = Rows(*exact, ids_.size());
+  for (const auto& [weights, kv, least] : {std::tuple{"fp32", "fp16", 0.9999}, {"int8", "fp16", 0.985}}) {
+    const auto engine = OpenEngine(GetParam(), weights, kv);
+    const auto got = Rows(*engine, ids_.size());
+    for (size_t i = 0; i < want.size(); ++i) {
+      double dot = 0, a = 0, b = 0;
+      for (size_t j = 0; j < want[i].size(); ++j) {
+        dot += double{want[i][j]} * got[i][j];
+        a += double{want[i][j]} * want[i][j];
+        b += double{got[i][j]} * got[i][j];
+      }
+      ASSERT_GE(dot / std::sqrt(a * b), least) << weights << " position " << i;
+    }
+  }
+}
+
+TEST_P(DecoderGolden, AContextThatIsFullRefuses) {
+  const auto engine = OpenEngine(GetParam(), stored_, "fp32");
+  TextSession session(*engine);
+  const std::vector<int32_t> many(static_cast<size_t>(session.room()) + 1, 5);
+  EXPECT_EQ(session.Read(many, kGoOn).error().code, Code::kUsage);
+  EXPECT_EQ(session.length(), 0);
+  ASSERT_TRUE(session.Read(std::span(many).first(many.size() - 1), kGoOn).ok());
+  EXPECT_EQ(session.room(), 0);
+  EXPECT_EQ(session.Read({many.data(), 1}, kGoOn).error().code, Code::kUsage);
+}
+
+TEST_P(DecoderGolden, GoesBackToWhatItStillHolds) {
+  const auto engine = OpenEngine(GetParam(), stored_, "fp32");
+  const auto whole = Rows(*engine, ids_.size());
+  TextSession session(*engine);
+  ASSERT_TRUE(session.Read(ids_, kGoOn).ok());
+  const int64_t left = session.Rewind(30);
+  EXPECT_TRUE(left == 30 || left == 0);
+  ASSERT_TRUE(
+      session.Read(std::span(ids_).subspan(static_cast<size_t>(left), static_cast<size_t>(41 - left)), kGoOn).ok());
+  EXPECT_EQ(std::vector<float>(session.logits().begin(), session.logits().end()), whole[40]);
+}
+
+std::vector<std::string> Names() {
+  std::vector<std::string> names;
+  for (const auto& e : std::filesystem::directory_iterator(kGolden)) names.push_back(e.path().filename());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+std::string Tidy(const testing::TestParamInfo<std::string>& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
+INSTANTIATE_TEST_SUITE_P(Checkpoints, DecoderGolden, testing::ValuesIn(Names()), Tidy);
+
+}  // namespace
+}  // namespace sotto
