@@ -7,6 +7,8 @@
 #include "cli/options.h"
 #include "engine/decode.h"
 #include "engine/engine.h"
+#include "engine/generate.h"
+#include "ops/row.h"
 
 namespace sotto::cli {
 namespace {
@@ -46,13 +48,51 @@ Status WriteStage(const std::string& path, const View& x, bool transposed) {
   return npy.Commit();
 }
 
+// What the decoder says to o.ids: a row of logits for each, and what it goes on with.
+using Reader = FunctionRef<Status(FunctionRef<void(std::span<const float>)> each, std::vector<int32_t>* continuation)>;
+Status WriteLogits(const Options& o, int64_t vocab_size, Reader read) {
+  std::optional<NpyWriter> npy;
+  if (!o.out.empty()) npy.emplace(TRY(NpyWriter::Create(o.out, static_cast<int64_t>(o.ids.size()), vocab_size)));
+  Status written;
+  std::vector<int32_t> continuation;
+  TRY(read(
+      [&](std::span<const float> row) {
+        if (npy && written.ok()) written = npy->Append(row);
+      },
+      &continuation));
+  TRY(std::move(written));
+  if (npy) TRY(npy->Commit());
+  fmt::print("{}\n", Json{{"ids", continuation}}.dump());
+  return {};
+}
+
+bool Ends(const Options& o, std::span<const int32_t> end_tokens, int32_t id) {
+  return !o.ignore_eos && std::find(end_tokens.begin(), end_tokens.end(), id) != end_tokens.end();
+}
+
+Status DecoderLogits(const Options& o, Engine& engine) {
+  if (!o.audio.empty() || !o.stage.empty())
+    return Usage("--audio and --stage have no effect here: this model reads text only");
+  const std::vector<int32_t> end_tokens = TRY(EndTokens(engine.planned()));
+  TextSession session(engine);
+  return WriteLogits(o, engine.model().info().vocab_size, [&](auto each, std::vector<int32_t>* ids) -> Status {
+    TRY(session.Read(o.ids, StopFlag(), each));
+    while (static_cast<int64_t>(ids->size()) < o.greedy) {
+      const std::span<float> logits = session.logits();
+      ids->push_back(static_cast<int32_t>(ArgMax(logits.data(), static_cast<int64_t>(logits.size()))));
+      if (Ends(o, end_tokens, ids->back()) || session.room() == 0) break;
+      TRY(session.Read({&ids->back(), 1}, StopFlag()));
+    }
+    return {};
+  });
+}
+
 Status Logits(const Options& o) {
   const bool stage = !o.stage.empty();
   if (stage && (!o.ids.empty() || o.greedy != 0))
     return Usage("--stage takes no --ids and no --greedy; it ends before the decoder");
   if (!stage && o.ids.empty())
     return Usage("--ids is missing: the decoder's token ids, with commas, e.g. --ids 50258,50259,50359");
-  if (o.audio.empty()) return Usage("--audio is missing: this model's decoder listens to an audio window");
   if (o.out.empty() && (stage || o.greedy == 0)) return Usage("-o FILE.npy is missing: where the numbers go");
   TRY(OnlyPlanned(o.shared));
   PlanRequest request = TRY(ToRequest(o.shared));
@@ -70,6 +110,8 @@ Status Logits(const Options& o) {
   if (length > info.context || o.greedy < 0 || o.greedy > info.context - length + 1)
     return Usage(fmt::format("{} ids and {} greedy ones do not fit in {} positions", length, o.greedy, info.context));
 
+  if (info.type == "decoder") return DecoderLogits(o, *engine);
+  if (o.audio.empty()) return Usage("--audio is missing: this model's decoder listens to an audio window");
   std::optional<AudioStream> stream;
   std::optional<SlidingWindow> window;
   const std::span<const float> samples = TRY(FirstWindow(o, engine.get(), &stream, &window));
@@ -79,25 +121,12 @@ Status Logits(const Options& o) {
 
   const WhisperTokens none{};
   WhisperDecoder decoder(engine->model(), engine->ops(), none, engine->run(kGenerate), 1);
-  std::optional<NpyWriter> npy;
-  if (!o.out.empty()) npy.emplace(TRY(NpyWriter::Create(o.out, length, info.vocab_size)));
-  Status written;
-  std::vector<int32_t> continuation;
-  int32_t eot = -1;
-  if (!o.ignore_eos)
-    if (const auto it = engine->planned().config.find("eos_token_id");
-        it != engine->planned().config.end() && it->is_number_integer())
-      eot = it->get<int32_t>();
-  decoder.Greedy(
-      0, o.ids, o.greedy, eot,
-      [&](std::span<const float> row) {
-        if (npy && written.ok()) written = npy->Append(row);
-      },
-      &continuation);
-  TRY(std::move(written));
-  if (npy) TRY(npy->Commit());
-  fmt::print("{}\n", Json{{"ids", continuation}}.dump());
-  return {};
+  const std::vector<int32_t> end_tokens = TRY(EndTokens(engine->planned()));
+  const int32_t eot = o.ignore_eos || end_tokens.empty() ? -1 : end_tokens[0];
+  return WriteLogits(o, info.vocab_size, [&](auto each, std::vector<int32_t>* ids) -> Status {
+    decoder.Greedy(0, o.ids, o.greedy, eot, each, ids);
+    return {};
+  });
 }
 
 }  // namespace
@@ -109,7 +138,7 @@ void AddLogits(CLI::App* root, Commands* commands) {
       root->add_subcommand("logits", "Decoder logits, log-mel or encoder states as .npy, to compare engines");
   app->add_option("MODEL", o->model, "A directory, or owner/name in the Hugging Face cache")->required();
   AddShared(app, &o->shared);
-  app->add_option("--audio,-a", o->audio, "Audio file; its first window is heard");
+  app->add_option("--audio,-a", o->audio, "Audio file; its first window is heard (not for models of text alone)");
   app->add_option("--ids", o->ids, "Decoder token ids, with commas")->delimiter(',');
   app->add_option("--greedy", o->greedy, "Continue by argmax for so many ids; printed as {\"ids\": [...]}");
   app->add_flag("--ignore-eos", o->ignore_eos, "Do not stop at the end of text");
@@ -117,7 +146,9 @@ void AddLogits(CLI::App* root, Commands* commands) {
       ->check(CLI::IsMember({"mel", "encoder"}));
   app->add_option("-o,--output", o->out, "FILE.npy: float32 [positions, vocabulary]");
   app->footer(
-      "Example:\n  sotto logits models/demo-asr --audio talk.wav --ids 1,2,3 --greedy 20 -o logits.npy\n"
+      "Examples:\n"
+      "  sotto logits models/demo-asr --audio talk.wav --ids 1,2,3 --greedy 20 -o logits.npy\n"
+      "  sotto logits models/demo-lm --ids 1,2,3 --greedy 20\n"
       "Weights are as stored and the cache is fp32 unless told otherwise.");
   commands->push_back({app, [o] {
                          const Status done = Logits(*o);

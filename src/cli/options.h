@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/generate.h"
 #include "engine/planning.h"
 
 namespace sotto::cli {
@@ -27,6 +28,9 @@ Result<PlanRequest> ToRequest(const SharedOptions& options);
 // kUsage for what can be planned but not run.
 Status OnlyPlanned(const SharedOptions& options);
 
+// How tokens are chosen and where an answer ends.
+void AddSampling(CLI::App* app, SamplerSettings* sampler, GenerateOptions* generate);
+
 // Prints an error as the contract says (one sentence on stderr; with `json` the error document on stdout) and returns its exit code.
 int Report(const Error& error, bool json);
 Json ErrorJson(const Error& error);
@@ -39,6 +43,7 @@ struct Command {
 using Commands = std::vector<Command>;
 void AddPlan(CLI::App* root, Commands* commands);
 void AddTranscribe(CLI::App* root, Commands* commands);
+void AddRun(CLI::App* root, Commands* commands);
 void AddLogits(CLI::App* root, Commands* commands);
 void AddTokenize(CLI::App* root, Commands* commands);
 void AddPull(CLI::App* root, Commands* commands);

@@ -52,6 +52,10 @@ Result<std::unique_ptr<Engine>> Open(const Options& o) {
                     request.batch, o.audio.size()));
   const ModelDir dir = TRY(FindModel(o.model, ModelUse::kRun));
   Planned planned = TRY(PlanModel(dir, request));
+  if (const std::string& type = planned.layout.model->info().type; type != "encoder-decoder")
+    return BadModel(fmt::format(
+        "{} is of type {}, and transcribe needs an encoder-decoder such as Whisper; ask it with: sotto run {}",
+        dir.name, type, o.model));
   Bar bar(!o.quiet);
   return Engine::Open(std::move(planned), [&](uint64_t done, uint64_t total) {
     bar.Show("loading", static_cast<double>(done), static_cast<double>(total));

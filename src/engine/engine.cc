@@ -19,6 +19,9 @@ Result<std::unique_ptr<Engine>> Engine::Open(Planned planned, const std::functio
   if (!planned.files)
     return BadModel(planned.dir.name + " has a published config but no weights here; fetch them with: sotto pull " +
                     planned.dir.name);
+  if (planned.request.tokenizer && !planned.tokenizer)
+    return BadModel(fmt::format("{} has no tokenizer.json beside its weights; fetch it from the model's own page",
+                                planned.dir.path));
   std::unique_ptr<Engine> e(new Engine());
   e->planned_ = std::move(planned);
   TRY(e->Fill(progress));

@@ -8,6 +8,7 @@
 #include "audio/window.h"
 #include "models/config.h"
 #include "plan/machine.h"
+#include "text/sampler.h"
 #include "text/tokenizer.h"
 #include "weights/recipe.h"
 
@@ -88,6 +89,8 @@ Result<Layout> LayOut(const Inputs& in, const Choice& choice) {
   l.slots.scratch = Table(engine.During(kRunning), "scratch",
                           CpuScratchBytes(ScratchOf(*l.anatomy, *l.model, in.threads)).n, Role::kActivation);
   l.slots.tokenizer = Table(engine, "tokenizer", in.tokenizer_bytes);
+  if (l.model->info().type != "encoder-decoder")
+    l.slots.sampler = Table(engine.During(kRunning), "sampler", Sampler::MemoryBytes(l.model->info().vocab_size));
   if (hears) {
     l.slots.mel_tables = Table(engine, "mel_tables", LogMel::TableBytes(in.mel).n, Role::kAudio);
     l.slots.mel_scratch =

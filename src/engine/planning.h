@@ -39,6 +39,7 @@ struct EngineSlots {
   Table staging;  // loading
   Table scratch;  // kernels
   Table tokenizer;
+  Table sampler;  // models that generate text
   Table mel_tables, mel_scratch;
   std::vector<Table> stream, window;  // by sequence
 };

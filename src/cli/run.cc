@@ -1,0 +1,136 @@
+// sotto run: a prompt in, an answer out, inside the budget.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <iostream>
+#include <iterator>
+
+#include "cli/options.h"
+#include "engine/generate.h"
+#include "engine/report.h"
+
+namespace sotto::cli {
+namespace {
+
+struct Options {
+  SharedOptions shared;
+  SamplerSettings sampler;
+  GenerateOptions generate;
+  std::string model, prompt;
+  bool ledger = false, quiet = false;
+};
+
+Result<std::unique_ptr<Engine>> Open(const Options& o) {
+  TRY(OnlyPlanned(o.shared));
+  TRY(CheckSampler(o.sampler));
+  PlanRequest request = TRY(ToRequest(o.shared));
+  if (request.batch > 1) return Usage("--batch has no effect here: one prompt is one sequence");
+  const ModelDir dir = TRY(FindModel(o.model, ModelUse::kRun));
+  Planned planned = TRY(PlanModel(dir, request));
+  if (const std::string& type = planned.layout.model->info().type; type == "encoder-decoder")
+    return BadModel(fmt::format("{} turns speech into text and takes no prompt; use: sotto transcribe {} AUDIO",
+                                dir.name, o.model));
+  Bar bar(!o.quiet);
+  return Engine::Open(std::move(planned), [&](uint64_t done, uint64_t total) {
+    bar.Show("loading", static_cast<double>(done), static_cast<double>(total));
+    return !StopFlag().load();
+  });
+}
+
+Json LogprobsJson(const Generated& answer, const Tokenizer& tokenizer) {
+  Json all = Json::array();
+  const auto text = [&](int32_t id) { return std::string(tokenizer.Token(id)); };
+  for (const GeneratedToken& t : answer.logprobs) {
+    Json likeliest = Json::array();
+    for (const TokenLogprob& l : t.likeliest)
+      likeliest.push_back({{"token", text(l.id)}, {"id", l.id}, {"logprob", l.logprob}});
+    all.push_back({{"token", text(t.id)}, {"id", t.id}, {"logprob", t.logprob}, {"top_logprobs", likeliest}});
+  }
+  return all;
+}
+
+Result<int> Answer(const Options& o) {
+  std::string prompt = o.prompt;
+  if (prompt == "-") prompt = {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+  std::unique_ptr<Engine> engine = TRY(Open(o));
+  const std::vector<int32_t> end_tokens = TRY(EndTokens(engine->planned()));
+  std::vector<int32_t> ids;
+  TRY(engine->tokenizer().Encode(prompt, /*parse_special=*/true, &ids));
+  if (ids.empty()) return Usage("the prompt is empty; give some text");
+  Sampler sampler(o.sampler, engine->model().info().vocab_size, engine->run(kRunning)[engine->layout().slots.sampler]);
+  TextSession session(*engine);
+  TRY(session.Read(ids, StopFlag()));
+  for (const int32_t id : ids) sampler.Saw(id);
+  const Generated answer =
+      Generate(session, engine->tokenizer(), sampler, o.generate, end_tokens, StopFlag(), [&](std::string_view text) {
+        if (o.shared.json) return;
+        fmt::print("{}", text);
+        std::fflush(stdout);
+      });
+  const Ledger ledger = MakeLedger(*engine);
+  if (o.shared.json) {
+    Json j = {{"text", answer.text},
+              {"finish_reason", NameOf(answer.end)},
+              {"usage", {{"prompt_tokens", ids.size()}, {"completion_tokens", answer.ids.size()}}},
+              {"ids", answer.ids},
+              {"plan", PlanJson(engine->planned())},
+              {"ledger", LedgerJson(ledger)}};
+    if (o.generate.logprobs > 0) j["logprobs"] = LogprobsJson(answer, engine->tokenizer());
+    fmt::print("{}\n", j.dump(-1, ' ', false, Json::error_handler_t::replace));
+  } else {
+    fmt::print("\n");
+  }
+  std::fflush(stdout);
+  if (answer.end == Generated::End::kContext && !o.quiet)
+    fmt::print(stderr, "sotto: warning: the context of {} positions is full; --context makes it larger\n",
+               engine->model().info().context);
+  if (o.ledger) fmt::print(stderr, "{}", LedgerTable(ledger));
+  return answer.end == Generated::End::kInterrupted ? 128 + StopSignal() : 0;
+}
+
+}  // namespace
+
+void AddSampling(CLI::App* app, SamplerSettings* s, GenerateOptions* g) {
+  app->add_option("--temperature", s->temperature, "0 takes the likeliest token; above, tokens are drawn")
+      ->capture_default_str();
+  app->add_option("--top-k", s->top_k, "Draw among the k likeliest; 0: all")->capture_default_str();
+  app->add_option("--top-p", s->top_p, "Draw among the likeliest that together have this probability")
+      ->capture_default_str();
+  app->add_option("--min-p", s->min_p, "Draw among those with this share of the likeliest one's probability")
+      ->capture_default_str();
+  app->add_option("--repetition-penalty", s->repetition_penalty, "Above 1: tokens seen become less likely")
+      ->capture_default_str();
+  app->add_option("--presence-penalty", s->presence_penalty, "Subtracted from tokens seen")->capture_default_str();
+  app->add_option("--frequency-penalty", s->frequency_penalty, "Subtracted for each time that a token was seen")
+      ->capture_default_str();
+  app->add_option("--seed", s->seed, "Of what is drawn: the same seed gives the same answer")->capture_default_str();
+  app->add_option("--max-tokens,-n", g->max_tokens, "Longest answer; default: what the context holds")
+      ->check(CLI::NonNegativeNumber);
+  app->add_option("--stop", g->stop, "End before this text appears (may be given several times)");
+  app->add_flag("--ignore-eos", g->ignore_eos, "Go on when the model ends its answer");
+  app->add_option("--logprobs", g->logprobs, "With --json: so many alternatives of each token")
+      ->check(CLI::Range(0, 20));
+}
+
+void AddRun(CLI::App* root, Commands* commands) {
+  auto o = std::make_shared<Options>();
+  CLI::App* app = root->add_subcommand("run", "A prompt in, an answer out, inside a memory budget");
+  app->add_option("MODEL", o->model, "A directory, or owner/name in the Hugging Face cache")->required();
+  app->add_option("PROMPT", o->prompt, "Text; - is standard input")->required();
+  AddShared(app, &o->shared);
+  AddSampling(app, &o->sampler, &o->generate);
+  app->add_flag("--ledger", o->ledger, "Print planned against actual memory on standard error");
+  app->add_flag("--quiet,-q", o->quiet, "No progress bar, no warnings");
+  app->footer(
+      "Examples:\n"
+      "  sotto run meta-llama/Llama-3.2-1B 'The capital of Italy is' -n 20 --memory 2GiB\n"
+      "  sotto run models/demo-lm - --temperature 0.8 --seed 7 < story.txt\n"
+      "Exit: 0 done, 2 usage, 4 bad model, 5 does not fit, 130 interrupted.");
+  commands->push_back({app, [o] {
+                         StopFlag();
+                         Result<int> done = Answer(*o);
+                         return done.ok() ? *done : Report(done.error(), o->shared.json);
+                       }});
+}
+
+}  // namespace sotto::cli
