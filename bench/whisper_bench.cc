@@ -70,7 +70,8 @@ class Bench {
       for (int64_t c = 0; c < mel.cols; ++c) mel.F32(t)[c] = mel_[static_cast<size_t>(c * mel.rows + t)];
 
     const double encode = Now();
-    engine_->model().Encode(engine_->ops(), engine_->run(kEncode), 0);  // with the keys and values of cross-attention
+    engine_->model().Encode(engine_->ops(), engine_->run(kEncode), engine_->planned().mel.n_samples,
+                            0);  // with the keys and values of cross-attention
     const double prompted = Now();
     j["encoder_s"] = prompted - encode;
 

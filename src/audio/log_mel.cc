@@ -110,15 +110,16 @@ double LogMel::Weight(int64_t mel, int64_t bin) const {
 
 float LogMel::Frames(std::span<const float> samples, View out, std::byte* scratch, int64_t begin, int64_t end) const {
   const int64_t n = static_cast<int64_t>(samples.size()), n_fft = params_.n_fft, half = n_fft / 2;
+  // Samples, zeros behind n; what lies beyond is their reflection.
+  const int64_t window = out.rows == params_.frames() ? params_.n_samples : out.rows * params_.hop;
   double* x = reinterpret_cast<double*>(scratch) + 8;
   double* work = x + n_fft * kLanes;
   double* power = work + RealFft::ScratchDoubles(n_fft);
   float largest = kLogFloor;
   for (int64_t f = begin; f < end; f += kLanes) {
     const int64_t lanes = std::min<int64_t>(kLanes, end - f);
-    const bool mirrored =
-        (f + lanes - 1) * params_.hop + half > params_.n_samples;  // the reflection on the right takes part
-    if (f * params_.hop - half >= n && !mirrored) {                // nothing but zeros
+    const bool mirrored = (f + lanes - 1) * params_.hop + half > window;  // the reflection on the right takes part
+    if (f * params_.hop - half >= n && !mirrored) {                       // nothing but zeros
       for (int64_t l = 0; l < lanes; ++l) std::fill_n(out.F32(f + l), params_.n_mels, kLogFloor);
       continue;
     }
@@ -130,7 +131,7 @@ float LogMel::Frames(std::span<const float> samples, View out, std::byte* scratc
       }
       for (int64_t i = 0; i < n_fft; ++i) {
         int64_t at = start + i < 0 ? -(start + i) : start + i;
-        if (at >= params_.n_samples) at = 2 * (params_.n_samples - 1) - at;
+        if (at >= window) at = 2 * (window - 1) - at;
         x[i * kLanes + l] = at < n ? static_cast<double>(samples[at]) * window_[i] : 0;
       }
     }
@@ -155,8 +156,8 @@ float LogMel::Frames(std::span<const float> samples, View out, std::byte* scratc
 
 void LogMel::Compute(std::span<const float> samples, View out, std::span<std::byte> scratch, Threads* threads) const {
   const int count = threads == nullptr ? 1 : threads->count();
-  CHECK(static_cast<int64_t>(samples.size()) <= params_.n_samples);
-  CHECK(out.dtype == DType::kF32 && out.rows == params_.frames() && out.cols == params_.n_mels);
+  CHECK(static_cast<int64_t>(samples.size()) <= std::min(params_.n_samples, (out.rows + 1) * params_.hop - 1));
+  CHECK(out.dtype == DType::kF32 && out.rows >= 1 && out.rows <= params_.frames() && out.cols == params_.n_mels);
   CHECK(scratch.size() >= ScratchBytes(params_, count).n && reinterpret_cast<uintptr_t>(scratch.data()) % kAlign == 0);
   const uint64_t each = ThreadDoubles(params_) * sizeof(double);
   const auto largest_of = [&](int thread) {

@@ -41,7 +41,8 @@ class LogMel {
   // `tables` has TableBytes(params), aligned to 64 bytes, and outlives this.
   static Result<LogMel> Create(const MelParams& params, std::span<std::byte> tables);
 
-  // `samples` (at most n_samples, the rest counts as zeros) to `out` [frames(), n_mels] fp32. `scratch` has
+  // `samples` (at most the window's, the rest counts as zeros) to `out` [frames, n_mels] fp32: all
+  // frames(), or fewer of a shorter window of frames * hop samples. `scratch` has
   // ScratchBytes(params, threads->count()), aligned to 64 bytes. Allocates nothing. `threads` may be null. The numbers
   // don't depend on the threads.
   void Compute(std::span<const float> samples, View out, std::span<std::byte> scratch, Threads* threads) const;

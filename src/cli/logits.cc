@@ -5,6 +5,7 @@
 #include "audio/window.h"
 #include "base/npy.h"
 #include "cli/options.h"
+#include "engine/audio_prompt.h"
 #include "engine/decode.h"
 #include "engine/engine.h"
 #include "engine/generate.h"
@@ -70,13 +71,42 @@ bool Ends(const Options& o, std::span<const int32_t> end_tokens, int32_t id) {
   return !o.ignore_eos && std::find(end_tokens.begin(), end_tokens.end(), id) != end_tokens.end();
 }
 
+// Every window's vectors (or states), one below the other.
+Status WriteStages(const Options& o, Engine& engine) {
+  std::optional<NpyWriter> npy;
+  int64_t rows = 0, cols = 0;
+  for (const bool counting : {true, false}) {  // a .npy file begins with its shape
+    AudioWindows windows = TRY(AudioWindows::Open(engine, o.audio));
+    if (!counting) npy.emplace(TRY(NpyWriter::Create(o.out, rows, cols)));
+    for (;;) {
+      const std::span<const float> samples = TRY(windows.Next());
+      if (samples.empty()) break;
+      const View vectors = engine.Hear(samples, 0);
+      const View x = o.stage == "encoder" ? engine.model().States(engine.run(kEncode)) : vectors;
+      rows += counting ? x.rows : 0;
+      cols = x.cols;
+      for (int64_t r = 0; npy && r < x.rows; ++r) TRY(npy->Append({x.F32(r), static_cast<size_t>(x.cols)}));
+    }
+  }
+  return npy->Commit();
+}
+
 Status DecoderLogits(const Options& o, Engine& engine) {
-  if (!o.audio.empty() || !o.stage.empty())
+  const bool hears = engine.model().info().type == "audio-llm";
+  if (!hears && (!o.audio.empty() || !o.stage.empty()))
     return Usage("--audio and --stage have no effect here: this model reads text only");
+  if (!o.stage.empty()) {
+    if (o.audio.empty()) return Usage("--audio is missing: what --stage shows is made from it");
+    return WriteStages(o, engine);
+  }
   const std::vector<int32_t> end_tokens = TRY(EndTokens(engine.planned()));
+  const int32_t placeholder = AudioPlaceholder(engine.planned().config).value_or(-1);
+  const std::vector<std::string> audios(o.audio.empty() ? 0 : 1, o.audio);
   TextSession session(engine);
   return WriteLogits(o, engine.model().info().vocab_size, [&](auto each, std::vector<int32_t>* ids) -> Status {
-    TRY(session.Read(o.ids, StopFlag(), each));
+    std::vector<std::string> warnings;
+    TRY(ReadPrompt(session, engine, o.ids, placeholder, audios, StopFlag(), &warnings, each));
+    for (const std::string& w : warnings) fmt::print(stderr, "sotto: warning: {}\n", w);
     while (static_cast<int64_t>(ids->size()) < o.greedy) {
       const std::span<float> logits = session.logits();
       ids->push_back(static_cast<int32_t>(ArgMax(logits.data(), static_cast<int64_t>(logits.size()))));
@@ -110,11 +140,12 @@ Status Logits(const Options& o) {
   if (length > info.context || o.greedy < 0 || o.greedy > info.context - length + 1)
     return Usage(fmt::format("{} ids and {} greedy ones do not fit in {} positions", length, o.greedy, info.context));
 
-  if (info.type == "decoder") return DecoderLogits(o, *engine);
+  if (info.type != "encoder-decoder" && o.stage != "mel") return DecoderLogits(o, *engine);
   if (o.audio.empty()) return Usage("--audio is missing: this model's decoder listens to an audio window");
   std::optional<AudioStream> stream;
   std::optional<SlidingWindow> window;
   const std::span<const float> samples = TRY(FirstWindow(o, engine.get(), &stream, &window));
+  if (o.stage == "projector") return Usage("--stage projector has no effect here: an encoder-decoder has none");
   if (o.stage == "mel") return WriteStage(o.out, engine->ComputeMel(samples), /*transposed=*/true);
   const View states = engine->Hear(samples, 0);
   if (o.stage == "encoder") return WriteStage(o.out, states, /*transposed=*/false);
@@ -142,8 +173,11 @@ void AddLogits(CLI::App* root, Commands* commands) {
   app->add_option("--ids", o->ids, "Decoder token ids, with commas")->delimiter(',');
   app->add_option("--greedy", o->greedy, "Continue by argmax for so many ids; printed as {\"ids\": [...]}");
   app->add_flag("--ignore-eos", o->ignore_eos, "Do not stop at the end of text");
-  app->add_option("--stage", o->stage, "mel [n_mels, frames] or encoder [positions, d_model] instead of logits")
-      ->check(CLI::IsMember({"mel", "encoder"}));
+  app->add_option(
+         "--stage", o->stage,
+         "Instead of logits: mel [n_mels, frames] of the first window, encoder [positions, d_model], or projector\n"
+         "[vectors, d_model]")
+      ->check(CLI::IsMember({"mel", "encoder", "projector"}));
   app->add_option("-o,--output", o->out, "FILE.npy: float32 [positions, vocabulary]");
   app->footer(
       "Examples:\n"

@@ -73,14 +73,14 @@ Status Engine::TakeMemory() {
 }
 
 View Engine::ComputeMel(std::span<const float> samples) {
-  const View mel = model().Mel(run(kEncode));
+  const View mel = model().Mel(run(kEncode), static_cast<int64_t>(samples.size()));
   mel_->Compute(samples, mel, run(kEncode)[layout().slots.mel_scratch], threads_.get());
   return mel;
 }
 
 View Engine::Hear(std::span<const float> samples, int32_t sequence) {
   ComputeMel(samples);
-  return model().Encode(*ops_, run(kEncode), sequence);
+  return model().Encode(*ops_, run(kEncode), static_cast<int64_t>(samples.size()), sequence);
 }
 
 namespace {

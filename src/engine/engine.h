@@ -26,7 +26,7 @@ class Engine {
   const Arena& arena() const { return arena_; }
   Run run(Phases phase) const { return {*planned_.layout.anatomy, planned_.layout.plan, arena_, phase}; }
 
-  // Log-mel of one window's samples into the model's input, and the encoder over it: states [positions, d_model].
+  // Log-mel of one window's samples into the model's input, and the encoder over it: what Model::Encode gives.
   View Hear(std::span<const float> samples, int32_t sequence);
   View ComputeMel(std::span<const float> samples);
 

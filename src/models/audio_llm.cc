@@ -39,6 +39,7 @@ void DescribeHearing(const Hearing& hearing, ModelInfo* info) {
   info->n_frames = hearing.frames;
   info->audio_positions = hearing.positions;
   info->audio_tokens = hearing.tokens;
+  info->audio_windows = hearing.windows;
   info->encoder_kv_formula_elements = hearing.encoder_kv_elements;
 }
 
@@ -76,14 +77,78 @@ Result<AudioEncoderConfig> ReadWhisperTower(const ClassConfig& j) {
   return c;
 }
 
-Hearing DeclareWhisperTower(const AudioEncoderConfig& c, Anatomy& anatomy) {
-  AudioEncoder tower((Scope{&anatomy, ""} / "audio_tower").As(Component::kEncoder), c);
+std::unique_ptr<AudioEncoder> MakeWhisperTower(const AudioEncoderConfig& c, Anatomy& anatomy) {
+  return std::make_unique<AudioEncoder>((Scope{&anatomy, ""} / "audio_tower").As(Component::kEncoder), c);
+}
+
+Hearing HearingOf(const AudioEncoderConfig& c) {
   Hearing h;
   h.n_mels = c.n_mels;
   h.frames = 2 * c.positions;
   h.positions = c.positions;
   h.encoder_kv_elements = 2 * c.layers * c.positions * c.d_model;
   return h;
+}
+
+Hearing DeclareWhisperTower(const AudioEncoderConfig& c, Anatomy& anatomy) {
+  (void)MakeWhisperTower(c, anatomy);
+  return HearingOf(c);
+}
+
+namespace {
+
+class AudioLlm final : public Model {
+ public:
+  AudioLlm(std::unique_ptr<AudioEncoder> tower, std::unique_ptr<AudioSide> side, const Hearing& hearing,
+           const TextConfig& text, const Workload& n, Anatomy& anatomy)
+      : tower_(std::move(tower)),
+        side_(std::move(side)),
+        decoder_(Scope{&anatomy, "language_model.model."}, Scope{&anatomy, "language_model."}, text, n),
+        vectors_(DeclareVectors(hearing, text, n, anatomy)),
+        window_frames_(hearing.frames),
+        window_tokens_(hearing.window_tokens) {
+    decoder_.room().Describe(text, n, &info_);
+    DescribeHearing(hearing, &info_);
+  }
+  View Mel(const Run& run, int64_t samples) const override {
+    return tower_->Mel(run).Rows(0, side_->PartOf(samples, window_frames_).frames);
+  }
+  View Encode(Backend& ops, const Run& run, int64_t samples, int32_t sequence) override {
+    const AudioSide::Part part = side_->PartOf(samples, window_frames_);
+    states_ = tower_->Forward(ops, run, part.frames, part.positions);
+    const int64_t tokens = side_->Tokens(states_.rows);
+    CHECK(tokens <= window_tokens_);
+    const View vectors = run[vectors_].Rows(sequence * window_tokens_, tokens);
+    side_->Project(ops, run, states_, vectors);
+    return vectors;
+  }
+  View States(const Run&) const override { return states_; }
+  int64_t max_rows() const override { return decoder_.room().rows; }
+  void Step(Backend& ops, const Run& run, BatchRows rows, std::span<const int32_t> ids) override {
+    // Rows of one sequence carry audio, or none does.
+    decoder_.Step(ops, run, rows, ids, run[vectors_].Rows(rows.seq[0] * window_tokens_, window_tokens_));
+  }
+  View Logits(Backend& ops, const Run& run, int64_t first, int64_t count) override {
+    return decoder_.Logits(ops, run, first, count);
+  }
+
+ private:
+  std::unique_ptr<AudioEncoder> tower_;
+  std::unique_ptr<AudioSide> side_;
+  TextDecoder decoder_;
+  Buffer vectors_;
+  int64_t window_frames_, window_tokens_;
+  View states_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Model>> MakeAudioLlm(std::unique_ptr<AudioEncoder> tower, std::unique_ptr<AudioSide> side,
+                                            const Hearing& hearing, const TextConfig& text, const Workload& workload,
+                                            Anatomy& anatomy) {
+  const Workload n = TRY(WithRoomForAudio(hearing, text, workload));
+  return std::unique_ptr<Model>(
+      std::make_unique<AudioLlm>(std::move(tower), std::move(side), hearing, text, n, anatomy));
 }
 
 Result<Json> NamedConfig(std::string_view key, const std::string& id) {

@@ -19,6 +19,7 @@ struct Hearing {
   int64_t window_tokens = 0;        // vectors of one window: what is held between encoder and decoder
   int64_t tokens = 0;               // vectors of the workload's audio: positions of the decoder
   int64_t encoder_kv_elements = 0;  // keys and values of all encoder layers: transient, never a cache
+  int64_t windows = 0;              // that one audio has at most; 0: any number
 };
 
 int64_t Samples(double seconds);  // at 16 kHz
@@ -47,10 +48,33 @@ Result<std::unique_ptr<Model>> FinishAudioLlm(const Hearing& hearing, const Text
 Result<std::unique_ptr<Model>> FinishAudioLlm(const Hearing& hearing, const TextConfig& text, const Workload& workload,
                                               Anatomy& anatomy, DeclareText declare);
 
+// How a family that runs hears with Whisper's encoder: what of a window, and how states become the decoder's vectors.
+class AudioSide {
+ public:
+  // Mel frames that are computed and that the convolutions see (zeros follow), and positions that are computed.
+  struct Part {
+    int64_t frames, positions;
+  };
+  virtual ~AudioSide() = default;
+  virtual Part PartOf(int64_t samples, int64_t window_frames) const = 0;
+  virtual int64_t Tokens(int64_t states) const = 0;
+  // states: [n, d], in a buffer that may be written over; vectors: [Tokens(n), d_model].
+  virtual void Project(Backend& ops, const Run& run, View states, View vectors) const = 0;
+};
+
+// A model that runs. The tower and the side have been declared.
+Result<std::unique_ptr<Model>> MakeAudioLlm(std::unique_ptr<AudioEncoder> tower, std::unique_ptr<AudioSide> side,
+                                            const Hearing& hearing, const TextConfig& text, const Workload& workload,
+                                            Anatomy& anatomy);
+
 // Whisper's encoder (audio_config of Qwen2-Audio, Ultravox …) by its two ways of naming: d_model and encoder_layers, or
 // hidden_size and num_hidden_layers.
 Result<AudioEncoderConfig> ReadWhisperTower(const ClassConfig& audio);
-// Declares it below "audio_tower." and fills n_mels, frames, positions and encoder_kv_elements.
+// Declares it below "audio_tower.".
+std::unique_ptr<AudioEncoder> MakeWhisperTower(const AudioEncoderConfig& c, Anatomy& anatomy);
+// n_mels, frames, positions and encoder_kv_elements of it.
+Hearing HearingOf(const AudioEncoderConfig& c);
+// Both, for a model that is planned and not run.
 Hearing DeclareWhisperTower(const AudioEncoderConfig& c, Anatomy& anatomy);
 
 // The config of a model that another one names by `key` (text_model_id), from the Hugging Face cache or the catalogue. kBadModel.

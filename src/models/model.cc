@@ -9,8 +9,9 @@ namespace {
 const Architecture* g_first = nullptr;
 }  // namespace
 
-View Model::Mel(const Run&) const { return CHECK(runs()), View{}; }
-View Model::Encode(Backend&, const Run&, int32_t) { return CHECK(runs()), View{}; }
+View Model::Mel(const Run&, int64_t) const { return CHECK(runs()), View{}; }
+View Model::Encode(Backend&, const Run&, int64_t, int32_t) { return CHECK(runs()), View{}; }
+View Model::States(const Run&) const { return CHECK(runs()), View{}; }
 void Model::Step(Backend&, const Run&, BatchRows, std::span<const int32_t>) { CHECK(runs()); }
 View Model::Logits(Backend&, const Run&, int64_t, int64_t) { return CHECK(runs()), View{}; }
 int64_t Model::max_rows() const { return CHECK(runs()), 0; }

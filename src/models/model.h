@@ -19,6 +19,7 @@ struct ModelInfo {
   int64_t d_model = 0, head_dim = 0, vocab_size = 0;         // head_dim: the largest of its attentions
   int64_t context = 0;                                       // decoder positions that this instance can hold
   int64_t n_mels = 0, n_frames = 0;                          // of one audio window; 0 without an encoder
+  int64_t audio_windows = 0;                                 // of one audio that the model hears at most; 0: any number
   int64_t audio_positions = 0;                               // encoder states of one window
   int64_t max_context = 0;                                   // positions that the model was published for
   int64_t audio_tokens = 0;                                  // that the workload's audio adds to the decoder's sequence
@@ -34,11 +35,17 @@ class Model {
 
   // False for a model that can be planned, not run: everything below is then a bug to call.
   bool runs() const { return info_.not_run.empty(); }
-  // Where the next window's log-mel goes: [n_frames, n_mels] fp32, in kEncode.
-  virtual View Mel(const Run& run) const;
-  // Reads Mel(), writes the encoder's states [audio_positions, d_model] and the cross-attention cache of `sequence`.
-  virtual View Encode(Backend& ops, const Run& run, int32_t sequence);
-  // One decoder pass over rows.count() <= max_rows() tokens, each of a sequence and a position.
+  // Where the log-mel of the next window's `samples` samples goes: [frames, n_mels] fp32, in kEncode; frames as many as the
+  // model wants of them (all n_frames where windows are padded).
+  virtual View Mel(const Run& run, int64_t samples) const;
+  // Reads Mel(). An encoder-decoder writes the encoder's states [audio_positions, d_model] and the cross-attention cache of
+  // `sequence`; an audio-language model the vectors [tokens, d_model] of the decoder that the window becomes, valid until
+  // the next Encode of the sequence.
+  virtual View Encode(Backend& ops, const Run& run, int64_t samples, int32_t sequence);
+  // The encoder's states of the last Encode, before any projector.
+  virtual View States(const Run& run) const;
+  // One decoder pass over rows.count() <= max_rows() tokens, each of a sequence and a position. An id below 0 stands for row
+  // -1 - id of the sequence's audio vectors.
   virtual void Step(Backend& ops, const Run& run, BatchRows rows, std::span<const int32_t> ids);
   // Logits [count, vocab_size] of rows [first, first + count) of the last Step; count <= the workload's sequences.
   virtual View Logits(Backend& ops, const Run& run, int64_t first, int64_t count);

@@ -12,16 +12,44 @@ void DeclareProjector(Anatomy& anatomy, int64_t in, int64_t out) {
   DeclareLinear(projector, "linear_2", out, out, false);
 }
 
+class Side final : public AudioSide {
+ public:
+  Side(const Scope& at, int64_t stack, int64_t in, int64_t out, int64_t most)
+      : stack_(stack),
+        in_(in),
+        linear1_(at, "linear_1.weight", out, in),
+        linear2_(at, "linear_2.weight", out, out),
+        hidden_(at.During(kEncode), "hidden", most, out) {}
+  Part PartOf(int64_t, int64_t window_frames) const override { return {window_frames, window_frames / 2}; }  // padded
+  int64_t Tokens(int64_t states) const override { return states / stack_; }
+  void Project(Backend& ops, const Run& run, View states, View vectors) const override {
+    const View stacked{states.data, states.dtype, vectors.rows, in_, in_};
+    const View hidden = run[hidden_].Rows(0, vectors.rows);
+    ops.Linear(stacked, run[linear1_], {}, hidden, Into::kGelu);
+    ops.Linear(hidden, run[linear2_], {}, vectors);
+  }
+
+ private:
+  int64_t stack_, in_;  // states side by side, and their width together
+  Matrix linear1_, linear2_;
+  Buffer hidden_;
+};
+
 Result<std::unique_ptr<Model>> BuildVoxtral(const Json& json, const Workload& n, Anatomy& anatomy) {
   const ClassConfig j = TRY(ClassConfig::Of(json, "config.json"));
   const AudioEncoderConfig tower = TRY(ReadWhisperTower(TRY(j.Part("audio_config", "voxtral_encoder"))));
   TextConfig text = TRY(ReadText(TRY(j.Part("text_config", "llama"))));
   text.tied = false;
-  Hearing hearing = DeclareWhisperTower(tower, anatomy);
-  DeclareProjector(anatomy, tower.ffn, text.d_model);
-  hearing.window_tokens = hearing.positions * tower.d_model / tower.ffn;
+  if (tower.ffn % tower.d_model != 0 || tower.positions % (tower.ffn / tower.d_model) != 0)
+    return j.Bad("audio_config", "has states that do not stack to the width of its feed-forward layers");
+  const int64_t stack = tower.ffn / tower.d_model;
+  auto encoder = MakeWhisperTower(tower, anatomy);
+  Hearing hearing = HearingOf(tower);
+  hearing.window_tokens = hearing.positions / stack;
   hearing.tokens = OverWindows(Samples(n.audio_seconds), [&](int64_t) { return hearing.window_tokens; });
-  return FinishAudioLlm(hearing, text, n, anatomy);
+  auto side = std::make_unique<Side>(Scope{&anatomy, "multi_modal_projector."}.As(Component::kProjector), stack,
+                                     tower.ffn, text.d_model, hearing.window_tokens);
+  return MakeAudioLlm(std::move(encoder), std::move(side), hearing, text, n, anatomy);
 }
 
 Result<std::unique_ptr<Model>> BuildRealtime(const Json& json, const Workload& n, Anatomy& anatomy) {

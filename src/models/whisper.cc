@@ -129,10 +129,10 @@ class Whisper final : public Model {
              .encoder_kv_formula_elements = 2 * c_.encoder.layers * c_.encoder.heard() * c_.d_model};
   }
 
-  View Mel(const Run& run) const override { return encoder_.Mel(run); }
+  View Mel(const Run& run, int64_t) const override { return encoder_.Mel(run); }
   int64_t max_rows() const override { return rows_; }
 
-  View Encode(Backend& ops, const Run& run, int32_t sequence) override {
+  View Encode(Backend& ops, const Run& run, int64_t /*samples*/, int32_t sequence) override {
     const View states = encoder_.Forward(ops, run);
     const View k = encoder_.Spare(run, 0), v = encoder_.Spare(run, 1);
     std::fill(sequence_of_window_.begin(), sequence_of_window_.end(), sequence);

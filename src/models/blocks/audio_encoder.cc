@@ -63,13 +63,12 @@ AudioEncoder::AudioEncoder(const Scope& at, const AudioEncoderConfig& config)
 
 View AudioEncoder::Mel(const Run& run) const { return run[mel_].Rows(1, 2 * c_.heard()); }
 
-void AudioEncoder::Convolve(Backend& ops, const Run& run, View x) const {
+void AudioEncoder::Convolve(Backend& ops, const Run& run, int64_t frames, View x) const {
   const View mel = run[mel_];
   Zero(mel.Rows(0, 1));  // both convolutions pad with one zero frame on either side
-  Zero(mel.Rows(mel.rows - 1, 1));
-  const int64_t frames = 2 * c_.heard();
-  for (int64_t first = 0; first < c_.heard(); first += block_) {
-    const int64_t rows = std::min(block_, c_.heard() - first);
+  Zero(mel.Rows(frames + 1, 1));
+  for (int64_t first = 0; first < x.rows; first += block_) {
+    const int64_t rows = std::min(block_, x.rows - first);
     // Output t of conv2 reads outputs 2t - 1, 2t and 2t + 1 of conv1; row 0 of `middle` is output 2 * first - 1.
     const View middle = Reshape(run[wide_], 2 * rows + 1, c_.d_model);
     const int64_t skip = first == 0 ? 1 : 0;  // output -1 is padding
@@ -77,28 +76,38 @@ void AudioEncoder::Convolve(Backend& ops, const Run& run, View x) const {
     const int64_t start = 2 * first - 1 + skip, count = std::min(2 * rows + 1 - skip, frames - start);
     ops.Linear(Windows(mel.Rows(start, count + 2), count, 1), run[conv1_], run[conv1_bias_], middle.Rows(skip, count),
                Into::kGelu);
+    for (int64_t r = skip + count; r < middle.rows; ++r) Zero(middle.Rows(r, 1));  // so is what lies behind the frames
     ops.Linear(Windows(middle, rows, 2), run[conv2_], run[conv2_bias_], x.Rows(first, rows), Into::kGelu);
   }
   const View positions = run[positions_];
-  for (int64_t t = 0; t < c_.heard(); ++t) AddRow(positions.Rows(t, 1), x.F32(t));
+  for (int64_t t = 0; t < x.rows; ++t) AddRow(positions.Rows(t, 1), x.F32(t));
 }
 
-View AudioEncoder::Forward(Backend& ops, const Run& run) const {
-  const View x = run[x_], k = run[k_], v = run[v_];
+// The averages of rows 2t and 2t + 1, in place.
+View AudioEncoder::Pool(View x) const {
+  for (int64_t t = 0; t < x.rows / 2; ++t)
+    for (int64_t i = 0; i < x.cols; ++i) x.F32(t)[i] = (x.F32(2 * t)[i] + x.F32(2 * t + 1)[i]) / 2;
+  return x.Rows(0, x.rows / 2);
+}
+
+View AudioEncoder::Forward(Backend& ops, const Run& run, int64_t frames, int64_t positions) const {
+  CHECK(frames >= 1 && frames <= 2 * c_.heard() && positions >= 1 && positions <= (frames + 1) / 2);
+  View x = run[x_].Rows(0, positions);
+  const View k = run[k_].Rows(0, positions), v = run[v_].Rows(0, positions);
   const int heads = static_cast<int>(c_.heads), head_dim = static_cast<int>(c_.d_model / c_.heads);
   const float scale = 1.0F / std::sqrt(static_cast<float>(head_dim));
   const Precision precision = run[conv1_].dtype == DType::kI8 ? Precision::kFast : Precision::kExact;
-  Convolve(ops, run, x);
+  Convolve(ops, run, frames, x);
   for (const AudioEncoderLayer& w : layers_) {
-    for (int64_t first = 0; first < c_.heard(); first += block_) {
-      const int64_t rows = std::min(block_, c_.heard() - first);
+    for (int64_t first = 0; first < positions; first += block_) {
+      const int64_t rows = std::min(block_, positions - first);
       const View h = run[h_].Rows(0, rows);
       ops.LayerNorm(x.Rows(first, rows), run[w.norm1], run[w.norm1_bias], kEpsilon, h);
       ops.Linear(h, run[w.wk], {}, k.Rows(first, rows), Into::kStore);
       ops.Linear(h, run[w.wv], run[w.bv], v.Rows(first, rows), Into::kStore);
     }
-    for (int64_t first = 0; first < c_.heard(); first += block_) {
-      const int64_t rows = std::min(block_, c_.heard() - first);
+    for (int64_t first = 0; first < positions; first += block_) {
+      const int64_t rows = std::min(block_, positions - first);
       const View h = run[h_].Rows(0, rows), q = run[q_].Rows(0, rows), attended = run[attended_].Rows(0, rows);
       const View hidden = Reshape(run[wide_], rows, c_.ffn), part = x.Rows(first, rows);
       ops.LayerNorm(part, run[w.norm1], run[w.norm1_bias], kEpsilon, h);
@@ -110,6 +119,7 @@ View AudioEncoder::Forward(Backend& ops, const Run& run) const {
       ops.Linear(hidden, run[w.fc2], run[w.fc2_bias], part, Into::kAdd);
     }
   }
+  if (c_.pooled) x = Pool(x);
   ops.LayerNorm(x, run[norm_], run[norm_bias_], kEpsilon, x);
   return x;
 }

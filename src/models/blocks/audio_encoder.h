@@ -17,6 +17,7 @@ struct AudioEncoderConfig {
   int64_t window = 0;            // positions that are heard; 0: all
   bool stored_positions = true;  // else computed (sinusoids) or rotary
   bool k_bias = false;           // Qwen3-Omni's
+  bool pooled = false;           // states are averaged in pairs before the last norm (Qwen2-Audio)
   bool convolutions = true;      // else what stands before the layers is the model's own
   int64_t head_dim() const { return d_model / heads; }
   int64_t heard() const { return window == 0 ? positions : std::min(window, positions); }
@@ -47,13 +48,17 @@ class AudioEncoder {
   AudioEncoder(const Scope& at, const AudioEncoderConfig& config);
   AudioEncoder(const AudioEncoder&) = delete;  // its layers refer to its config
 
-  View Mel(const Run& run) const;                    // [2 * heard, n_mels]
-  View Forward(Backend& ops, const Run& run) const;  // [heard, d_model], valid until the next Forward
+  View Mel(const Run& run) const;  // [2 * heard, n_mels]
+  // The states [heard, d_model], or half as many when pooled; valid until the next Forward.
+  View Forward(Backend& ops, const Run& run) const { return Forward(ops, run, 2 * c_.heard(), c_.heard()); }
+  // Of the first `positions` only, which attend to each other alone. The mel ends behind `frames`: zeros follow.
+  View Forward(Backend& ops, const Run& run, int64_t frames, int64_t positions) const;
   // Two [heard, d_model] buffers that are free once Forward is done.
   View Spare(const Run& run, int which) const { return run[which == 0 ? k_ : v_]; }
 
  private:
-  void Convolve(Backend& ops, const Run& run, View x) const;
+  void Convolve(Backend& ops, const Run& run, int64_t frames, View x) const;
+  View Pool(View x) const;
 
   AudioEncoderConfig c_;
   int64_t block_;  // rows computed at a time
