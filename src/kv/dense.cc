@@ -50,6 +50,13 @@ class DenseKv final : public KvStore {
     CHECK(spec.heads % l.shape.heads == 0 && spec.head_dim == l.shape.head_dim);
     const HeadShape shape{spec.heads, static_cast<int>(l.shape.heads), spec.head_dim, spec.scale};
     const View keys = run[l.k], values = run[l.v];
+    if (mass == nullptr && spec.keys == 0 && l.shape.window == 0 && IsPiece(rows)) {
+      const int64_t plane = rows.seq[0] * l.shape.heads * l.shape.capacity;
+      const CacheView cache{
+          keys.Rows(plane, 1).data, values.Rows(plane, 1).data, dtype_, l.shape.capacity * l.shape.head_dim,
+          rows.pos.back() + 1,      l.shape.capacity,           0};
+      return ops.AttendChunk(q, cache, shape, out);
+    }
     const int64_t per_sequence = l.shape.heads * l.shape.capacity;
     for (int64_t at = 0; at < rows.count(); at += kMaxRows) {
       CacheView views[kMaxRows];
@@ -75,6 +82,14 @@ class DenseKv final : public KvStore {
   }
 
  private:
+  // Several rows of one sequence, one behind the other.
+  static bool IsPiece(BatchRows rows) {
+    if (rows.count() < 2) return false;
+    for (size_t i = 1; i < rows.seq.size(); ++i)
+      if (rows.seq[i] != rows.seq[0] || rows.pos[i] != rows.pos[i - 1] + 1) return false;
+    return true;
+  }
+
   static constexpr int64_t kMaxRows = 64;
   struct Layer {
     KvShape shape;

@@ -220,6 +220,32 @@ TEST(AttendCache, SharesHeadsAndGoesRoundARing) {
     }
 }
 
+TEST(AttendChunk, AgreesWithTheOracleWhateverStandsBeside) {
+  Rng rng(8);
+  for (Isa isa : Isas())
+    for (DType dtype : kTypes)
+      for (const auto& [rows, heads, kv_heads, dim, length] : {std::tuple{2, 4, 2, 64, 2},
+                                                               {7, 6, 6, 17, 300},
+                                                               {64, 8, 1, 32, 64},
+                                                               {50, 12, 4, 64, 900},
+                                                               {130, 2, 1, 128, 257}}) {
+        const Cache cache(rng, dtype, kv_heads, 1000, dim);
+        const Matrix q(rng, rows, heads * dim);
+        Matrix got(rng, rows, heads * dim), want = got, part(rng, 2, heads * dim);
+        const HeadShape shape{heads, kv_heads, dim, 1.0f / std::sqrt(static_cast<float>(dim))};
+        CacheView view = cache.view(length);
+        view.first = rows % 2 == 0 ? 0 : 950;  // and round the end of a ring
+        Cpu(isa, 2, 0, dim)->AttendChunk(q.view(), view, shape, got.view());
+        MakeRefBackend()->AttendChunk(q.view(), view, shape, want.view());
+        for (size_t i = 0; i < got.values.size(); ++i)
+          ASSERT_NEAR(got.values[i], want.values[i], 1e-4) << NameOf(isa) << " " << rows << " " << length << " " << i;
+        if (rows == 2) continue;
+        view.length -= rows - 4;  // rows 2 and 3 alone
+        Cpu(isa, 1, 0, dim)->AttendChunk(q.view().Rows(2, 2), view, shape, part.view());
+        EXPECT_EQ(std::memcmp(part.values.data(), got.view().F32(2), static_cast<size_t>(2 * heads * dim) * 4), 0);
+      }
+}
+
 TEST(AttendCache, ARowDoesNotDependOnTheBatchOrOnTheThreads) {
   Rng rng(5);
   for (Isa isa : Isas()) {

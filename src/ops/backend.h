@@ -69,6 +69,10 @@ class Backend {
   // out = gate / (1 + exp(-gate)) * up; `out` may be either. Relative error of the first factor at most 1e-6.
   virtual void SiluMul(View gate, View up, View out) = 0;
 
+  // The rows of a prompt: all of one sequence, one behind the other. The last row sees all cache.length keys, each one before it
+  // one key less. q, out: [rows, heads * head_dim], rows <= cache.length.
+  virtual void AttendChunk(View q, const CacheView& cache, const HeadShape& shape, View out) = 0;
+
   // out[r, n] = sum_k x[r, k] w[n, k] + bias[n]. x: [rows, w.in], rows may overlap (stride < cols: a convolution);
   // bias: [1, w.out] or empty; out: [rows, w.out], not overlapping x. kI8 weights: each row of x is quantized to int8
   // with scale absmax / 127 and the products are summed exactly; w.in <= 131,072.

@@ -11,9 +11,12 @@ namespace cpu {
 
 uint64_t LinearBytes(const ScratchNeed& need);     // linear.cc
 uint64_t CacheLaneBytes(const ScratchNeed& need);  // cache_attend.cc
+uint64_t ChunkLaneBytes(const ScratchNeed& need);  // attend_chunk.cc
 
 uint64_t LaneBytes(const ScratchNeed& need) {
-  return RoundUp(std::max({LinearBytes(need), CpuBackend::AttendBytes(need.head_dim), CacheLaneBytes(need)}), 64);
+  return RoundUp(
+      std::max({LinearBytes(need), CpuBackend::AttendBytes(need.head_dim), CacheLaneBytes(need), ChunkLaneBytes(need)}),
+      64);
 }
 
 const Kernels& KernelsFor(Isa isa) {

@@ -30,6 +30,7 @@ class CpuBackend final : public Backend {
   void Attend(View q, View k, View v, int heads, int head_dim, float scale, View out, Precision precision) override;
   void AttendCache(View q, std::span<const CacheView> cache, const HeadShape& shape, View out,
                    const View* weights) override;
+  void AttendChunk(View q, const CacheView& cache, const HeadShape& shape, View out) override;
   void Embed(std::span<const int32_t> ids, std::span<const int32_t> pos, const WeightView& table, View positions,
              View out) override;
   void Add(View a, View b, View out) override;

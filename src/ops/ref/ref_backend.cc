@@ -130,6 +130,14 @@ class RefBackend final : public Backend {
       }
   }
 
+  void AttendChunk(View q, const CacheView& cache, const HeadShape& s, View out) override {
+    for (int64_t r = 0; r < q.rows; ++r) {
+      CacheView seen = cache;
+      seen.length -= q.rows - 1 - r;
+      AttendCache(q.Rows(r, 1), {&seen, 1}, s, out.Rows(r, 1), nullptr);
+    }
+  }
+
   void Embed(std::span<const int32_t> ids, std::span<const int32_t> pos, const WeightView& table, View positions,
              View out) override {
     for (size_t i = 0; i < ids.size(); ++i) {
