@@ -104,6 +104,9 @@ function(sotto_tests)
     add_test(NAME scripts.run_tests_reads_reports COMMAND ${PYTHON3} ${PROJECT_SOURCE_DIR}/scripts/run_tests --self-test)
     add_test(NAME docs.calculator_is_as_made
       COMMAND ${PYTHON3} ${PROJECT_SOURCE_DIR}/scripts/calculator_docs --check --sotto $<TARGET_FILE:sotto>)
+    add_test(NAME docs.questions_are_as_played
+      COMMAND ${PYTHON3} ${PROJECT_SOURCE_DIR}/scripts/session_docs --check --sotto $<TARGET_FILE:sotto>
+        ${PROJECT_SOURCE_DIR}/docs/questions.md)
   endif()
   gtest_discover_tests(sotto_tests DISCOVERY_MODE PRE_TEST PROPERTIES ${properties})
 endfunction()
