@@ -106,6 +106,9 @@ function(sotto_tests)
       COMMAND ${PYTHON3} ${PROJECT_SOURCE_DIR}/scripts/calculator_docs --check --sotto $<TARGET_FILE:sotto>)
     add_test(NAME docs.plan_schema_holds  # by the system's Python, which has the packages of scripts/setup
       COMMAND /usr/bin/python3 ${PROJECT_SOURCE_DIR}/scripts/check_schema --sotto $<TARGET_FILE:sotto>)
+    add_test(NAME docs.questions_are_as_played
+      COMMAND ${PYTHON3} ${PROJECT_SOURCE_DIR}/scripts/session_docs --check --sotto $<TARGET_FILE:sotto>
+        ${PROJECT_SOURCE_DIR}/docs/questions.md)
   endif()
   gtest_discover_tests(sotto_tests DISCOVERY_MODE PRE_TEST PROPERTIES ${properties})
 endfunction()

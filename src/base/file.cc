@@ -126,4 +126,10 @@ Status AtomicFile::Commit() {
   return {};
 }
 
+Status WriteAtomically(const std::string& path, std::string_view bytes) {
+  AtomicFile file = TRY(AtomicFile::Create(path));
+  TRY(file.Write(bytes));
+  return file.Commit();
+}
+
 }  // namespace sotto

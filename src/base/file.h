@@ -56,4 +56,7 @@ class AtomicFile {
   std::string path_, partial_;
 };
 
+// All of it at once.
+Status WriteAtomically(const std::string& path, std::string_view bytes);
+
 }  // namespace sotto

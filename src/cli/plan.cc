@@ -1,8 +1,12 @@
-// sotto plan: what a model takes, before anything is taken.
+// sotto plan: what a model takes, before anything is taken, and the questions around it (docs/questions.md).
 #include <fmt/format.h>
 
+#include "base/file.h"
 #include "cli/options.h"
-#include "engine/report.h"
+#include "cli/plan_output.h"
+#include "harness/canvas.h"
+#include "harness/page.h"
+#include "harness/plot.h"
 #include "harness/timeline.h"
 
 namespace sotto::cli {
@@ -11,55 +15,134 @@ namespace {
 struct Options {
   SharedOptions shared;
   std::vector<std::string> models;
-  std::string timeline;
-  bool compat = false;
+  std::string solve, timeline, plot, csv, html;
+  bool precisions = false, compat = false;
 };
 
-Result<Planned> PlanOne(const Options& o, const std::string& what) {
+// A model's answer.
+struct Answered {
+  Planned planned;
+  std::optional<Solution> solution;
+  std::optional<Precisions> precisions;
+  bool refused() const { return !planned.fits && planned.request.budget; }  // without a budget it is only said
+};
+
+// What has no effect is an error.
+Status Check(const Options& o) {
+  const SharedOptions& s = o.shared;
+  if (o.models.size() > 1)
+    for (const auto& [given, option] :
+         {std::pair{!o.solve.empty(), "--solve"}, {o.precisions, "--precisions"}, {!o.timeline.empty(), "--timeline"}})
+      if (given) return Usage(fmt::format("{} is about one model; name only one", option));
+  if (!o.solve.empty()) {
+    const Variable variable = TRY(ParseVariable(o.solve));
+    const std::pair<bool, const char*> fixed[] = {{s.context != 0, "--context"},
+                                                  {s.audio_seconds != 0, "--audio-seconds"},
+                                                  {s.batch != 0, "--batch"},
+                                                  {s.beam != 1, "--beam"}};
+    if (const auto& [given, option] = fixed[static_cast<size_t>(variable)]; given)
+      return Usage(fmt::format("{} is what --solve {} looks for; leave it out", option, o.solve));
+  }
+  if (o.precisions && s.weights != "auto")
+    return Usage("--weights has no effect with --precisions, which compares all of them; leave one of the two out");
+  if (o.csv == "-" && s.json) return Usage("--csv - and --json both want standard output; write the CSV to a file");
+  if (!o.timeline.empty()) TRY(CheckPicturePath(o.timeline, "--timeline"));
+  if (!o.plot.empty()) TRY(CheckPicturePath(o.plot, "--plot"));
+  return {};
+}
+
+Result<Answered> Ask(const Options& o, const std::string& what) {
   PlanRequest request = TRY(ToRequest(o.shared));
-  request.unbounded = true;
   const ModelDir dir = TRY(FindModel(what, ModelUse::kPlan));
-  return PlanModel(dir, request);
+  Answered a;
+  if (!o.solve.empty()) {
+    a.solution = TRY(Solve(dir, request, TRY(ParseVariable(o.solve)), o.precisions));
+    a.planned = std::move(a.solution->planned);
+    return a;
+  }
+  request.unbounded = true;
+  a.planned = TRY(PlanModel(dir, request));
+  if (!o.precisions) return a;
+  a.precisions = TRY(ComparePrecisions(a.planned));
+  const Choice& best = a.precisions->rows[a.precisions->best.value_or(a.precisions->smallest)].choice;
+  request.weights = NameOf(best.weights);
+  request.kv = best.kv->name;
+  const Bytes budget = a.planned.budget;  // what is free may have changed since the comparison
+  a.planned = TRY(PlanModel(dir, request));
+  a.planned.budget = budget;
+  a.planned.fits = a.planned.layout.plan.total <= budget;
+  return a;
+}
+
+Status WriteFiles(const Options& o, const std::vector<const Planned*>& plans) {
+  const int64_t most = o.shared.context;
+  if (plans.empty()) return {};
+  if (!o.timeline.empty()) TRY(DrawTimeline(*plans[0], o.timeline));
+  if (!o.plot.empty()) {
+    if (plans.size() > kMostPlots) return Usage(fmt::format("--plot draws at most {} models; name fewer", kMostPlots));
+    std::vector<Plot> plots;
+    for (const Planned* p : plans) plots.push_back(TRY(MakePlot(*p, most)));
+    TRY(DrawPlots(plots, o.plot));
+  }
+  if (!o.html.empty()) TRY(WritePage(plans, most, o.html));
+  if (!o.csv.empty()) {
+    std::string csv = CsvHeader();
+    for (const Planned* p : plans) csv += CsvLines(*p, TRY(MakeGrid(*p, most, 1, {1, 2, 4, 8, 16, 32, 64})));
+    if (o.csv == "-")
+      fmt::print("{}", csv);
+    else
+      TRY(WriteAtomically(o.csv, csv));
+  }
+  return {};
+}
+
+Json DocumentOf(const Answered& a, bool compat) {
+  Json document = PlanJson(a.planned);
+  if (compat) document["report"]["image_memory_gb"] = document["report"]["audio_memory_gb"];
+  if (a.solution) document["solve"] = SolveJson(*a.solution);
+  if (a.precisions) document["precisions"] = PrecisionJson(*a.precisions, a.planned);
+  if (a.refused()) document["error"] = ErrorJson(Refusal(a.planned));
+  return document;
+}
+
+std::string TextOf(const Answered& a) {
+  if (a.solution) return SolveText(*a.solution, a.planned);
+  if (a.precisions) return PrecisionText(*a.precisions, a.planned);
+  return PlanTable(a.planned);
 }
 
 int Run(const Options& o) {
-  int worst = 0;
-  if (!o.timeline.empty() && o.models.size() > 1)
-    return Report(Usage("--timeline draws one model; name only one"), o.shared.json);
-  Json all = Json::array();
+  const bool json = o.shared.json, alone = o.models.size() == 1;
+  if (const Status status = Check(o); !status.ok()) return Report(status.error(), json);
+  std::vector<Result<Answered>> answers;
+  std::vector<const Planned*> plans;
+  answers.reserve(o.models.size());  // plans point into it
   for (const std::string& what : o.models) {
-    Result<Planned> planned = PlanOne(o, what);
-    if (!planned.ok()) {
-      worst = std::max(worst, static_cast<int>(planned.error().code));
-      if (o.models.size() == 1) return Report(planned.error(), o.shared.json);
-      if (o.shared.json)
-        all.push_back({{"model", what}, {"error", ErrorJson(planned.error())}});
-      else
-        Report(planned.error(), false);
-      continue;
-    }
-    const bool refused = !planned->fits && !o.shared.memory.empty();  // without a budget it is only said
-    if (o.shared.json) {
-      Json document = PlanJson(*planned);
-      if (o.compat) document["report"]["image_memory_gb"] = document["report"]["audio_memory_gb"];
-      if (refused) document["error"] = ErrorJson(Refusal(*planned));
-      all.push_back(std::move(document));
-    } else {
-      fmt::print("{}{}", &what == &o.models[0] ? "" : "\n", PlanTable(*planned));
-    }
-    if (refused) {
-      worst = std::max(worst, static_cast<int>(Code::kOverBudget));
-      if (!o.shared.json) {
-        std::fflush(stdout);
-        Report(Refusal(*planned), false);
-      }
-    }
-    if (!o.timeline.empty())
-      if (const Status drawn = DrawTimeline(*planned, o.timeline); !drawn.ok()) return Report(drawn.error(), false);
+    answers.push_back(Ask(o, what));
+    if (answers.back().ok()) plans.push_back(&answers.back()->planned);
   }
-  if (o.shared.json) {
-    const Json& document = all.size() == 1 ? all[0] : all;
-    fmt::print("{}\n", document.dump(-1, ' ', false, Json::error_handler_t::replace));
+  if (alone && !answers[0].ok()) return Report(answers[0].error(), json);
+  if (const Status written = WriteFiles(o, plans); !written.ok()) return Report(written.error(), json);
+
+  if (json) {
+    Json all = Json::array();
+    for (size_t i = 0; i < answers.size(); ++i)
+      all.push_back(answers[i].ok() ? DocumentOf(*answers[i], o.compat)
+                                    : Json{{"model", o.models[i]}, {"error", ErrorJson(answers[i].error())}});
+    fmt::print("{}\n", (alone ? all[0] : all).dump(-1, ' ', false, Json::error_handler_t::replace));
+  } else if (o.csv != "-" && !plans.empty()) {
+    fmt::print("{}", alone ? TextOf(*answers[0]) : CompareText(Compare(plans), TerminalWidth()));
+  }
+  std::fflush(stdout);
+  int worst = 0;
+  for (size_t i = 0; i < answers.size(); ++i) {
+    const Result<Answered>& a = answers[i];
+    if (a.ok() && !a->refused()) continue;
+    Error error = a.ok() ? Refusal(a->planned) : a.error();
+    if (!a.ok() && error.message.find(o.models[i]) == std::string::npos)
+      error.message = fmt::format("{}: {}", o.models[i], error.message);
+    worst = std::max(worst, static_cast<int>(error.code));
+    if (!json) Report(error, false);
   }
   return worst;
 }
@@ -70,18 +153,26 @@ void AddPlan(CLI::App* root, Commands* commands) {
   auto o = std::make_shared<Options>();
   CLI::App* app =
       root->add_subcommand("plan", "How much memory a model takes, component by component, and whether it fits");
-  app->add_option("MODEL", o->models, "A directory, a config.json, or a published name such as openai/whisper-base")
+  app->add_option("MODEL", o->models,
+                  "A directory, a config.json, or a published name such as openai/whisper-base; several are compared")
       ->required();
   AddShared(app, &o->shared);
+  app->add_option("--solve", o->solve, "The largest context, audio (seconds), batch or beam that fits");
+  app->add_flag("--precisions", o->precisions, "What each precision takes, and which of them fit");
+  app->add_option("--plot", o->plot, "Draw memory against context and batch: FILE.svg or FILE.png");
   app->add_option("--timeline", o->timeline, "Draw which tensors live when, phase by phase: FILE.svg or FILE.png");
   app->add_flag("--compat", o->compat,
                 "In JSON, image_memory_gb repeats audio_memory_gb, as other calculators have it");
+  app->add_option("--csv", o->csv, "Write a plan for each context and batch as CSV; - is standard output");
+  app->add_option("--html", o->html, "Write one page with tables, pictures and a calculator, which needs no network");
   app->footer(
       "Examples:\n"
       "  sotto plan openai/whisper-large-v3 --memory 2GiB\n"
       "  sotto plan models/demo-asr --weights int8 --json\n"
       "  sotto plan openai/whisper-tiny openai/whisper-base openai/whisper-small\n"
-      "  sotto plan openai/whisper-base --timeline base.png\n"
+      "  sotto plan Qwen/Qwen2-Audio-7B --solve context --memory 12GiB\n"
+      "  sotto plan Qwen/Qwen2-Audio-7B --precisions --memory 6GiB\n"
+      "  sotto plan Qwen/Qwen2-Audio-7B --memory 24GiB --plot memory.png --csv memory.csv --html memory.html\n"
       "Exit: 0 it fits, 5 it does not (the smallest budget that works is named), 4 bad model, 2 usage.");
   commands->push_back({app, [o] { return Run(*o); }});
 }

@@ -15,8 +15,6 @@
 namespace sotto {
 namespace {
 
-constexpr int64_t kMostSequences = 64;
-
 // The config's own word for its files' precision, when there are no files to look into: at its top, or in one of its parts.
 DType PublishedType(const Json& config) {
   const auto in = [](const Json& object) -> std::optional<DType> {
@@ -35,7 +33,8 @@ DType PublishedType(const Json& config) {
   return DType::kF32;
 }
 
-// From the most precise down. Nothing above what is stored: it would take memory and add nothing.
+}  // namespace
+
 Result<std::vector<Choice>> Ladder(const PlanRequest& request, DType stored) {
   std::vector<WeightKind> weights;
   if (request.weights == "auto") {
@@ -61,51 +60,40 @@ Result<std::vector<Choice>> Ladder(const PlanRequest& request, DType stored) {
   return ladder;
 }
 
-struct Inputs {
-  const Json& config;
-  uint64_t tokenizer_bytes;
-  const MelParams& mel;
-  Isa isa;
-  int threads;
-  const PlanRequest& request;
-};
-
-Workload WorkloadOf(const Inputs& in, const Choice& choice) {
-  Workload n{in.request.context, choice.batch, in.request.beam, choice.kv, in.threads};
-  if (in.request.audio_seconds > 0) n.audio_seconds = in.request.audio_seconds;
-  n.encoder_positions = in.request.encoder_positions;
-  return n;
-}
-
-Result<Layout> LayOut(const Inputs& in, const Choice& choice) {
+Result<Layout> LayOut(const Planned& p, const PlanRequest& request, const Choice& choice) {
   Layout l;
   l.choice = choice;
   l.anatomy = std::make_unique<Anatomy>();
-  l.model = TRY(BuildModel(in.config, WorkloadOf(in, choice), *l.anatomy));
-  if (in.request.tp > 1) l.anatomy->KeepOneRank(in.request.tp);
+  Workload workload{request.context, choice.batch, request.beam, choice.kv, p.threads};
+  if (request.audio_seconds > 0) workload.audio_seconds = request.audio_seconds;
+  workload.encoder_positions = request.encoder_positions;
+  l.model = TRY(BuildModel(p.config, workload, *l.anatomy));
+  if (request.tp > 1) l.anatomy->KeepOneRank(request.tp);
   const bool hears = l.model->info().n_mels > 0;
   const Scope engine{l.anatomy.get(), "engine."};
-  l.slots.staging = Table(engine.During(kLoad), "staging", StagingBytes(*l.anatomy, in.threads), Role::kStaging);
+  l.slots.staging = Table(engine.During(kLoad), "staging", StagingBytes(*l.anatomy, p.threads), Role::kStaging);
   l.slots.scratch = Table(engine.During(kRunning), "scratch",
-                          CpuScratchBytes(ScratchOf(*l.anatomy, *l.model, in.threads)).n, Role::kActivation);
-  l.slots.tokenizer = Table(engine, "tokenizer", in.tokenizer_bytes);
+                          CpuScratchBytes(ScratchOf(*l.anatomy, *l.model, p.threads)).n, Role::kActivation);
+  l.slots.tokenizer = Table(engine, "tokenizer", p.tokenizer_bytes);
   if (l.model->info().type != "encoder-decoder")
     l.slots.sampler = Table(engine.During(kRunning), "sampler", Sampler::MemoryBytes(l.model->info().vocab_size));
   if (hears) {
-    l.slots.mel_tables = Table(engine, "mel_tables", LogMel::TableBytes(in.mel).n, Role::kAudio);
+    l.slots.mel_tables = Table(engine, "mel_tables", LogMel::TableBytes(p.mel).n, Role::kAudio);
     l.slots.mel_scratch =
-        Table(engine.During(kEncode), "mel_scratch", LogMel::ScratchBytes(in.mel, in.threads).n, Role::kAudio);
+        Table(engine.During(kEncode), "mel_scratch", LogMel::ScratchBytes(p.mel, p.threads).n, Role::kAudio);
   }
   for (int64_t i = 0; hears && i < choice.batch; ++i) {
     const std::string number = std::to_string(i);
     l.slots.stream.emplace_back(engine.During(kRunning), "stream." + number, AudioStream::BufferBytes(), Role::kAudio);
     l.slots.window.emplace_back(engine.During(kRunning), "window." + number,
-                                SlidingWindow::MemorySamples(in.mel.n_samples) * sizeof(float), Role::kAudio);
+                                SlidingWindow::MemorySamples(p.mel.n_samples) * sizeof(float), Role::kAudio);
   }
-  const Bytes runtime = RuntimeBound(in.threads, hears ? static_cast<int>(choice.batch) : 0);
-  l.plan = Plan(*l.anatomy, MakeRecipe(*l.anatomy, choice.weights, in.isa), runtime);
+  const Bytes runtime = RuntimeBound(p.threads, hears ? static_cast<int>(choice.batch) : 0);
+  l.plan = Plan(*l.anatomy, MakeRecipe(*l.anatomy, choice.weights, p.isa), runtime);
   return l;
 }
+
+namespace {
 
 // What the front end is told by preprocessor_config.json; the published defaults (WhisperFeatureExtractor) where there is none.
 Result<MelParams> ReadMel(const ModelDir& dir, const Model& model) {
@@ -156,8 +144,8 @@ Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
   if (request.beam < 1 || request.beam > kMostSequences)
     return Usage(fmt::format("--beam {} is not from 1 to {}", request.beam, kMostSequences));
   if (request.tp < 1 || request.tp > 1024) return Usage(fmt::format("--tp {} is not from 1 to 1024", request.tp));
-  if (!(request.audio_seconds >= 0 && request.audio_seconds <= 1e7))
-    return Usage(fmt::format("--audio-seconds {} is not from 0 to 10000000", request.audio_seconds));
+  if (!(request.audio_seconds >= 0 && request.audio_seconds <= kMostAudioSeconds))
+    return Usage(fmt::format("--audio-seconds {} is not from 0 to {}", request.audio_seconds, kMostAudioSeconds));
   if (request.batch < 0 || request.batch > kMostSequences)
     return Usage(fmt::format("--batch {} is not from 1 to {}", request.batch, kMostSequences));
   p.request = request;
@@ -192,7 +180,6 @@ Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
           has ? p.tokenizer->bytes() : Tokenizer::BytesBound(static_cast<uint64_t>(model->info().vocab_size));
     }
   }
-  const Inputs in{p.config, p.tokenizer_bytes, p.mel, p.isa, p.threads, request};
   const Bytes available = AvailableMemory();
   p.budget = request.budget.value_or(available);
   const int64_t least_batch = std::max<int64_t>(request.batch, 1);
@@ -202,7 +189,7 @@ Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
   p.smallest = Bytes{UINT64_MAX};
   for (Choice& choice : ladder) {
     choice.batch = least_batch;
-    Layout l = TRY(LayOut(in, choice));
+    Layout l = TRY(LayOut(p, request, choice));
     const bool smaller = l.plan.total < p.smallest;
     p.smallest = std::min(p.smallest, l.plan.total);
     if (unbounded) {  // the question is how much, not whether: the first choice is the answer
@@ -222,7 +209,7 @@ Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
        p.fits && request.batch == 0 && batch <= std::min(request.useful_batch, kMostSequences); ++batch) {
     Choice more = p.layout.choice;
     more.batch = batch;
-    Layout l = TRY(LayOut(in, more));
+    Layout l = TRY(LayOut(p, request, more));
     if (l.plan.total > p.budget) break;
     p.layout = std::move(l);
   }

@@ -17,6 +17,8 @@
 
 namespace sotto {
 
+inline constexpr int64_t kMostSequences = 64, kMostAudioSeconds = 10'000'000;
+
 // What a person may fix; everything else is chosen.
 struct PlanRequest {
   std::optional<Bytes> budget;  // nothing: what is free now, or none
@@ -79,6 +81,13 @@ struct Planned {
 
 // kBadModel, kUsage; not fitting is not an error here (Planned::fits), see Refusal().
 Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request);
+
+// What may be chosen for a request, from the most precise down. Nothing above what is stored: it would take memory and add
+// nothing. kUsage.
+Result<std::vector<Choice>> Ladder(const PlanRequest& request, DType stored);
+
+// Lays one choice out for `request`, on the model and the machine of `planned`, whose files are not read again.
+Result<Layout> LayOut(const Planned& planned, const PlanRequest& request, const Choice& choice);
 
 // What the kernels must be given for this model.
 ScratchNeed ScratchOf(const Anatomy& anatomy, const Model& model, int threads);

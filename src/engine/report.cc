@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <map>
+
 namespace sotto {
 namespace {
 
@@ -27,36 +30,12 @@ uint64_t KvBytes(const Planned& p, bool cross) {
 
 double Gb(uint64_t bytes) { return static_cast<double>(bytes) / 1e9; }
 
-struct Sums {
-  uint64_t weights, kv, activations, audio, tables, runtime, total;
-};
-
-// What is live in the peak phase: these add up to the total.
-Sums PeakSums(const Planned& p) {
-  const MemoryPlan& plan = p.layout.plan;
-  const Anatomy& a = *p.layout.anatomy;
-  const uint64_t gap =
-      plan.arena.n - plan.live[static_cast<size_t>(plan.peak_phase)].n;  // addresses that nothing fills
-  return {plan.Of(a, Role::kWeight).n,
-          plan.Of(a, Role::kKv).n,
-          plan.Of(a, Role::kActivation).n + plan.Of(a, Role::kStaging).n + gap,
-          plan.Of(a, Role::kAudio).n,
-          plan.Of(a, Role::kTable).n,
-          plan.runtime.n,
-          plan.total.n};
-}
-
 uint64_t EncoderKvFormula(const Planned& p) {
   return static_cast<uint64_t>(p.layout.model->info().encoder_kv_formula_elements) * SizeOf(p.layout.choice.kv->dtype) *
          static_cast<uint64_t>(p.layout.choice.batch);
 }
 
 double WindowSeconds(const Planned& p) { return static_cast<double>(p.mel.n_samples) / kSampleRate; }
-double AudioSeconds(const Planned& p) {
-  const ModelInfo& info = p.layout.model->info();
-  if (info.type == "decoder") return 0;
-  return info.type == "audio-llm" && p.request.audio_seconds > 0 ? p.request.audio_seconds : WindowSeconds(p);
-}
 // Positions of the sequence that audio takes: an audio-language model's; an encoder-decoder's states beside its sequence.
 int64_t AudioTokens(const Planned& p) {
   const ModelInfo& info = p.layout.model->info();
@@ -85,10 +64,35 @@ Json PhasesJson(const Planned& p) {
 
 }  // namespace
 
+std::string Grouped(uint64_t n) {
+  std::string out = std::to_string(n);
+  for (auto i = static_cast<std::ptrdiff_t>(out.size()) - 3; i > 0; i -= 3) out.insert(static_cast<size_t>(i), 1, ',');
+  return out;
+}
+
+Sums PeakSums(const Layout& l) {
+  const MemoryPlan& plan = l.plan;
+  const uint64_t gap =
+      plan.arena.n - plan.live[static_cast<size_t>(plan.peak_phase)].n;  // addresses that nothing fills
+  return {plan.Of(*l.anatomy, Role::kWeight).n,
+          plan.Of(*l.anatomy, Role::kKv).n,
+          plan.Of(*l.anatomy, Role::kActivation).n + plan.Of(*l.anatomy, Role::kStaging).n + gap,
+          plan.Of(*l.anatomy, Role::kAudio).n,
+          plan.Of(*l.anatomy, Role::kTable).n,
+          plan.runtime.n,
+          plan.total.n};
+}
+
+double AudioSeconds(const Planned& p) {
+  const ModelInfo& info = p.layout.model->info();
+  if (info.type == "decoder") return 0;
+  return info.type == "audio-llm" && p.request.audio_seconds > 0 ? p.request.audio_seconds : WindowSeconds(p);
+}
+
 Json PlanJson(const Planned& p) {
   const Layout& l = p.layout;
   const ModelInfo& info = l.model->info();
-  const Sums sums = PeakSums(p);
+  const Sums sums = PeakSums(l);
   Json parameters = {{"total", l.anatomy->Parameters()}}, weights = Json::object();
   for (int i = 0; i < kComponents; ++i) {
     const auto c = static_cast<Component>(i);
@@ -173,28 +177,12 @@ Json PlanJson(const Planned& p) {
   return j;
 }
 
-std::string PlanTable(const Planned& p) {
+std::vector<PlanRow> PlanRows(const Planned& p) {
   const Layout& l = p.layout;
   const ModelInfo& info = l.model->info();
-  const Sums sums = PeakSums(p);
-  const bool hears = info.type != "decoder";
-  std::string out = fmt::format("{}: {}, {} parameters{}{}\n", p.dir.name, info.type, l.anatomy->Parameters(),
-                                p.request.tp > 1 ? fmt::format(" on each of {} ranks", p.request.tp) : "",
-                                l.model->runs() ? "" : "; planned, not run by this version");
-  out += fmt::format(
-      "weights {}{}, cache {}, batch {}{}, context {}{}, {} threads, {}\n\n", NameOf(l.choice.weights),
-      l.choice.weights == WeightKind{p.stored} ? " (as stored)" : fmt::format(" (stored as {})", NameOf(p.stored)),
-      l.choice.kv->name, l.choice.batch, p.request.beam > 1 ? fmt::format(", {} beams", p.request.beam) : "",
-      info.context,
-      !hears                     ? std::string()
-      : info.type == "audio-llm" ? fmt::format(", {:g} s of audio ({} tokens)", AudioSeconds(p), AudioTokens(p))
-                                 : fmt::format(", windows of {:g} s", WindowSeconds(p)),
-      p.threads, NameOf(p.isa));
-  const auto row = [&](std::string_view name, uint64_t bytes, std::string_view note = "") {
-    out += fmt::format("{:<28}{:>16} {:>12}{}{}\n", name, bytes, Human({bytes}), note.empty() ? "" : "  ", note);
-  };
-  out += fmt::format("{:<28}{:>16}\n", "component", "bytes");
-  row("weights", sums.weights);
+  const Sums sums = PeakSums(l);
+  const std::string_view phase = PhaseName(l.plan.peak_phase);
+  std::vector<PlanRow> rows = {{"weights", sums.weights}};
   constexpr std::string_view kLabels[kComponents] = {
       "encoder",  "decoder",    "cross-attention",      "embedding",        "projector", "language head", "experts",
       "Q-Former", "aggregator", "per-layer embeddings", "speaking decoder", "vision",    "LoRA adapters", ""};
@@ -202,20 +190,46 @@ std::string PlanTable(const Planned& p) {
     const auto c = static_cast<Component>(i);
     const bool shared = c == Component::kEmbedding && l.anatomy->Parameters(Component::kLmHead) == 0;
     if (const uint64_t bytes = WeightBytes(p, c); c != Component::kEngine && bytes > 0)
-      row(fmt::format("  {}", shared ? "embedding and head" : kLabels[i]), bytes);
+      rows.push_back({fmt::format("  {}", shared ? "embedding and head" : kLabels[i]), bytes});
   }
-  row("KV cache", sums.kv);
-  const std::string_view phase = PhaseName(l.plan.peak_phase);
-  row("  self-attention", KvBytes(p, false),
-      phase != "generate"        ? "shares addresses with the encoder's activations"
-      : info.type != "audio-llm" ? ""
-                                 : fmt::format("{:.0f} bytes a second of audio", BytesPerSecond(p)));
-  if (KvBytes(p, true) > 0) row("  cross-attention", KvBytes(p, true), "does not grow");
-  row("activations", sums.activations);
-  if (hears) row("audio", sums.audio, "the same for any length");
-  row("tables", sums.tables, "tokenizer");
-  row("process", sums.runtime, "binary, libraries, stacks: measured bound");
-  row("total", sums.total, fmt::format("peak phase: {}", phase));
+  rows.push_back({"KV cache", sums.kv});
+  rows.push_back({"  self-attention", KvBytes(p, false),
+                  sums.kv < KvBytes(p, false) ? "shares addresses with the encoder's activations"
+                  : info.type != "audio-llm"  ? ""
+                                             : fmt::format("{:.0f} bytes a second of audio", BytesPerSecond(p))});
+  if (KvBytes(p, true) > 0) rows.push_back({"  cross-attention", KvBytes(p, true), "does not grow"});
+  rows.push_back({"activations", sums.activations});
+  if (info.type != "decoder") rows.push_back({"audio", sums.audio, "the same for any length"});
+  rows.push_back({"tables", sums.tables, "tokenizer"});
+  rows.push_back({"process", sums.runtime, "binary, libraries, stacks: measured bound"});
+  rows.push_back({"total", sums.total, fmt::format("peak phase: {}", phase)});
+  return rows;
+}
+
+std::string WorkloadText(const Planned& p) {
+  const Layout& l = p.layout;
+  const ModelInfo& info = l.model->info();
+  return fmt::format(
+      "weights {}{}, cache {}, batch {}{}, context {}{}, {} threads, {}", NameOf(l.choice.weights),
+      l.choice.weights == WeightKind{p.stored} ? " (as stored)" : fmt::format(" (stored as {})", NameOf(p.stored)),
+      l.choice.kv->name, l.choice.batch, p.request.beam > 1 ? fmt::format(", {} beams", p.request.beam) : "",
+      info.context,
+      info.type == "decoder"     ? std::string()
+      : info.type == "audio-llm" ? fmt::format(", {:g} s of audio ({} tokens)", AudioSeconds(p), AudioTokens(p))
+                                 : fmt::format(", windows of {:g} s", WindowSeconds(p)),
+      p.threads, NameOf(p.isa));
+}
+
+std::string PlanTable(const Planned& p) {
+  const Layout& l = p.layout;
+  std::string out =
+      fmt::format("{}: {}, {} parameters{}{}\n{}\n\n", p.dir.name, l.model->info().type, l.anatomy->Parameters(),
+                  p.request.tp > 1 ? fmt::format(" on each of {} ranks", p.request.tp) : "",
+                  l.model->runs() ? "" : "; planned, not run by this version", WorkloadText(p));
+  out += fmt::format("{:<28}{:>16}\n", "component", "bytes");
+  for (const PlanRow& r : PlanRows(p))
+    out +=
+        fmt::format("{:<28}{:>16} {:>12}{}{}\n", r.name, r.bytes, Human({r.bytes}), r.note.empty() ? "" : "  ", r.note);
   out += fmt::format("\nphases: load {}, encode {}, generate {}\n", Human(l.plan.live[0]), Human(l.plan.live[1]),
                      Human(l.plan.live[2]));
   if (!p.fits && p.request.unbounded && !p.request.budget)
@@ -224,8 +238,51 @@ std::string PlanTable(const Planned& p) {
                     p.budget.n, Human(p.budget), p.smallest.n, Human(p.smallest));
   if (p.fits)
     out += fmt::format("budget {} bytes ({}): fits, {} left; smallest budget that works: {} bytes ({})\n", p.budget.n,
-                       Human(p.budget), Human({p.budget.n - sums.total}), p.smallest.n, Human(p.smallest));
+                       Human(p.budget), Human({p.budget.n - l.plan.total.n}), p.smallest.n, Human(p.smallest));
   return out;
+}
+
+Comparison Compare(const std::vector<const Planned*>& plans) {
+  Comparison c;
+  for (const Planned* p : plans) c.models.push_back(p->dir.name);
+  const auto row = [&](std::string label, auto cell) {
+    c.rows.push_back({std::move(label), {}});
+    for (const Planned* p : plans) c.rows.back().second.push_back(cell(*p));
+  };
+  row("kind", [](const Planned& p) { return p.layout.model->info().type; });
+  row("parameters", [](const Planned& p) { return Grouped(p.layout.anatomy->Parameters()); });
+  row("precision", [](const Planned& p) { return NameOf(p.layout.choice.weights); });
+  row("cache", [](const Planned& p) { return std::string(p.layout.choice.kv->name); });
+  row("context", [](const Planned& p) { return std::to_string(p.layout.model->info().context); });
+  row("audio positions", [](const Planned& p) { return std::to_string(AudioTokens(p)); });
+  row("KV bytes a token",
+      [](const Planned& p) { return Grouped(static_cast<uint64_t>(p.layout.model->info().kv_bytes_per_token)); });
+  // The rows of each plan's own table. A row that some lack stands behind the one that it follows where it is; names of parts
+  // come twice (weights and caches), so the row that they are part of belongs to the key.
+  std::vector<std::pair<std::string, std::string>> keys;
+  std::vector<std::map<std::string, uint64_t>> cells(plans.size());
+  for (size_t i = 0; i < plans.size(); ++i) {
+    size_t at = 0;
+    std::string group;
+    for (const PlanRow& r : PlanRows(*plans[i])) {
+      if (!r.name.starts_with(' ')) group = r.name;
+      const std::string key = group + "/" + r.name;
+      cells[i][key] = r.bytes;
+      const auto same = [&](const auto& k) { return k.first == key; };
+      auto found = std::find_if(keys.begin(), keys.end(), same);
+      if (found == keys.end()) found = keys.insert(keys.begin() + static_cast<std::ptrdiff_t>(at), {key, r.name});
+      at = static_cast<size_t>(found - keys.begin()) + 1;
+    }
+  }
+  for (const auto& [key, name] : keys) {
+    c.rows.push_back({name, {}});
+    for (const auto& of : cells) c.rows.back().second.push_back(of.contains(key) ? Human({of.at(key)}) : "-");
+  }
+  row("total, bytes", [](const Planned& p) { return std::to_string(p.layout.plan.total.n); });
+  row("smallest budget", [](const Planned& p) { return std::to_string(p.smallest.n); });
+  row(plans[0]->request.budget ? fmt::format("fits {}", Human(plans[0]->budget)) : "fits what is free",
+      [](const Planned& p) { return std::string(p.fits ? "yes" : "no"); });
+  return c;
 }
 
 Json LedgerJson(const Ledger& ledger) {

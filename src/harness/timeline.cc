@@ -13,8 +13,8 @@ namespace {
 
 constexpr int kWidth = 1180, kHeight = 760;
 constexpr double kLeft = 96, kTop = 92, kBottom = 700, kColumn = 232, kGap = 14, kLegend = 850;
-constexpr Colour kInk{34, 40, 49}, kFaint{120, 128, 138}, kEmpty{240, 242, 245}, kPaper{255, 255, 255},
-    kAlarm{200, 30, 30};
+using palette::kActivations, palette::kAlarm, palette::kAudio, palette::kCache, palette::kEmpty, palette::kFaint,
+    palette::kInk, palette::kPaper, palette::kProcess, palette::kWeights;
 
 // Neighbouring slots of one kind are one block of the picture.
 struct Block {
@@ -35,13 +35,13 @@ Kind KindOf(const Slot& s) {
         case Component::kEncoder: return {"encoder weights", {66, 103, 172}};
         case Component::kCrossAttention: return {"cross-attention weights", {113, 150, 210}};
         case Component::kEmbedding: return {"embedding and head", {160, 186, 226}};
-        default: return {"decoder weights", {88, 127, 191}};
+        default: return {"decoder weights", kWeights};
       }
     case Role::kKv:
       return s.component == Component::kCrossAttention ? Kind{"cross-attention KV", {214, 126, 44}}
-                                                       : Kind{"self-attention KV", {236, 166, 84}};
-    case Role::kActivation: return {"activations", {86, 160, 104}};
-    case Role::kAudio: return {"audio", {148, 108, 178}};
+                                                       : Kind{"self-attention KV", kCache};
+    case Role::kActivation: return {"activations", kActivations};
+    case Role::kAudio: return {"audio", kAudio};
     case Role::kStaging: return {"loading buffer", {170, 140, 110}};
     case Role::kTable: return {"tokenizer", {120, 120, 120}};
   }
@@ -74,7 +74,7 @@ void DrawLegend(const Layout& l, Canvas* c) {
     if (row == rows.end()) row = rows.insert(rows.end(), {kind, 0});
     row->second += l.plan.at[id].bytes;
   }
-  rows.push_back({{"process (measured bound)", {196, 200, 206}}, l.plan.runtime.n});
+  rows.push_back({{"process (measured bound)", kProcess}, l.plan.runtime.n});
   double y = kTop + 8;
   for (const auto& [kind, bytes] : rows) {
     c->Rect(kLegend, y - 7, 14, 14, kind.colour);
@@ -116,9 +116,9 @@ void Draw(const Planned& p, Canvas* c) {
       c->Rect(x, top, kColumn, std::max(height - (height > 3 ? 1 : 0), 0.5), b.colour);
       const std::string label = fmt::format("{} {}", b.label, Human({b.end - b.begin}));
       if (height >= 14 && Canvas::TextWidth(label, 12) < kColumn - 8)
-        c->Text(x + 8, top + height / 2, 12, label, kPaper);
+        c->Text(x + 8, top + height / 2, 12, label, TextOn(b.colour));
     }
-    c->Rect(x, y_of(total), kColumn, y_of(l.plan.arena.n) - y_of(total), {196, 200, 206});
+    c->Rect(x, y_of(total), kColumn, y_of(l.plan.arena.n) - y_of(total), kProcess);
   }
   if (most == p.budget.n) {
     c->Rect(kLeft, y_of(p.budget.n), 3 * kColumn + 2 * kGap, 2, kAlarm);
@@ -134,14 +134,16 @@ void Draw(const Planned& p, Canvas* c) {
 }  // namespace
 
 Status DrawTimeline(const Planned& planned, const std::string& path) {
-  std::unique_ptr<Canvas> canvas;
-  if (path.ends_with(".svg")) canvas = MakeSvgCanvas(kWidth, kHeight);
-  if (path.ends_with(".png")) canvas = MakePngCanvas(kWidth, kHeight);
-  if (canvas == nullptr) return Usage(fmt::format("--timeline {}: the name must end in .svg or .png", path));
+  TRY(CheckPicturePath(path, "--timeline"));
+  const std::unique_ptr<Canvas> canvas = MakeCanvasFor(path, kWidth, kHeight);
   Draw(planned, canvas.get());
-  AtomicFile file = TRY(AtomicFile::Create(path));
-  TRY(file.Write(canvas->Encode()));
-  return file.Commit();
+  return WriteAtomically(path, canvas->Encode());
+}
+
+std::string TimelineSvg(const Planned& planned) {
+  const std::unique_ptr<Canvas> canvas = MakeSvgCanvas(kWidth, kHeight);
+  Draw(planned, canvas.get());
+  return canvas->Encode();
 }
 
 }  // namespace sotto

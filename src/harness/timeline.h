@@ -8,5 +8,6 @@ namespace sotto {
 
 // Writes `path`, .svg or .png by its ending (kUsage for others), atomically.
 Status DrawTimeline(const Planned& planned, const std::string& path);
+std::string TimelineSvg(const Planned& planned);
 
 }  // namespace sotto
