@@ -39,9 +39,7 @@ int Run(const Options& o) {
     }
     const bool refused = !planned->fits && !o.shared.memory.empty();  // without a budget it is only said
     if (o.shared.json) {
-      Json document = PlanJson(*planned);
-      if (refused) document["error"] = ErrorJson(Refusal(*planned));
-      all.push_back(std::move(document));
+      all.push_back(PlanJson(*planned));
     } else {
       fmt::print("{}{}", &what == &o.models[0] ? "" : "\n", PlanTable(*planned));
     }

@@ -166,7 +166,18 @@ Json PlanJson(const Planned& p) {
             {"fits", p.fits},
             {"phases", PhasesJson(p)},
             {"exact", l.plan.exact}};
+  if (!p.fits && p.request.budget) j["error"] = ErrorJson(Refusal(p));
   return j;
+}
+
+Json ErrorJson(const Error& error) {
+  Json e = {{"code", CodeName(error.code)}, {"message", error.message}};
+  if (error.required_bytes != 0) {
+    e["required_bytes"] = error.required_bytes;
+    e["budget_bytes"] = error.budget_bytes;
+    e["smallest_budget_bytes"] = error.smallest_budget_bytes;
+  }
+  return e;
 }
 
 std::string PlanTable(const Planned& p) {
