@@ -3,10 +3,11 @@
 #                 make demo AUDIO=my.wav   MODEL=directory   MEMORY=64MiB
 # make test       every test that needs no torch (under 15 minutes on 2 cores)
 # make test-full  sanitizers, ARM64 under qemu, format, clang-tidy, goldens made again: STAGES="tsan tidy" picks
+# make python     the Python package as a wheel, build/wheel
 # make bench      the speed tables     make format  clang-format over our sources     make clean
 # Packages that are missing are installed first (scripts/setup; SOTTO_SKIP_SETUP=1 leaves them alone). JOBS=n limits the build.
 .DEFAULT_GOAL := build
-.PHONY: all build demo test test-full bench format clean setup
+.PHONY: all build demo test test-full python bench format clean setup
 SHELL := /bin/bash
 BUILD := build/release
 JOBS ?= $(shell nproc)
@@ -29,6 +30,11 @@ test: build
 test-full:
 	@scripts/setup --full
 	@JOBS=$(JOBS) scripts/test_full $(STAGES)
+
+python:
+	@python3 -m venv build/wheel/venv
+	@build/wheel/venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
+	@ls -l build/wheel/*.whl
 
 bench: build
 	@scripts/bench

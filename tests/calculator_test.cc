@@ -1,9 +1,12 @@
 // The calculator against transformers: every catalogue entry has the parameters, part by part, of the modules that transformers
 // builds from the same config (tests/golden/*_parameters.json), and the audio vectors of its processor.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <filesystem>
 #include <map>
+#include <thread>
 
 #include "base/json.h"
 #include "engine/planning.h"
@@ -118,6 +121,26 @@ TEST_F(Calculator, GrowsWithWhatIsAskedFor) {
   EXPECT_EQ(kv("openai/whisper-large-v3-turbo", 448, 1, 1), 9'175'040U);
   // DeepSeek-V3 keeps 512 + 64 numbers a token and layer.
   EXPECT_EQ(kv("deepseek-ai/DeepSeek-V3", 4096, 1, 1), 4096ULL * 61 * 576 * 2);
+}
+
+// As a program does that has sotto as a library; ThreadSanitizer sees it in `make test-full`.
+TEST_F(Calculator, ManyThreadsPlanAtOnce) {
+  const std::string names[] = {"openai/whisper-tiny", "Qwen/Qwen2-Audio-7B", "google/gemma-3n-E2B-it", "tiny"};
+  const auto text = [](const std::string& name) {
+    Json j = PlanJson(PlanOf(name).value());
+    j.erase("budget");  // what is free now
+    return j.dump();
+  };
+  std::vector<std::string> alone;
+  for (const std::string& name : names) alone.push_back(text(name));
+  std::array<int, 8> same{};
+  std::vector<std::thread> threads;
+  for (size_t t = 0; t < same.size(); ++t)
+    threads.emplace_back([&, t] {
+      for (size_t i = 0; i < alone.size(); ++i) same[t] += text(names[(t + i) % 4]) == alone[(t + i) % 4];
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_THAT(same, testing::Each(static_cast<int>(alone.size())));
 }
 
 TEST(GgmlTypes, AreThoseOfTheReferencePackage) {

@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdio>
 
+#include "engine/report.h"
 #include "plan/machine.h"
 
 namespace sotto::cli {
@@ -54,7 +55,6 @@ Result<PlanRequest> ToRequest(const SharedOptions& o) {
   if (!o.memory.empty()) r.budget = TRY(ParseSize(o.memory, AvailableMemory()));
   if (o.device != "cpu")
     return Failed(fmt::format("--device {}: this build has no such device; use --device cpu", o.device.substr(0, 40)));
-  if (o.threads < 0 || o.threads > 256) return Usage(fmt::format("--threads {} is not from 1 to 256", o.threads));
   r.weights = o.weights;
   r.kv = o.kv;
   r.context = o.context;
@@ -65,16 +65,6 @@ Result<PlanRequest> ToRequest(const SharedOptions& o) {
   r.batch = o.batch;
   r.threads = o.threads;
   return r;
-}
-
-Json ErrorJson(const Error& error) {
-  Json e = {{"code", CodeName(error.code)}, {"message", error.message}};
-  if (error.required_bytes != 0) {
-    e["required_bytes"] = error.required_bytes;
-    e["budget_bytes"] = error.budget_bytes;
-    e["smallest_budget_bytes"] = error.smallest_budget_bytes;
-  }
-  return e;
 }
 
 int Report(const Error& error, bool json) {

@@ -33,7 +33,6 @@ void AddSampling(CLI::App* app, SamplerSettings* sampler, GenerateOptions* gener
 
 // Prints an error as the contract says (one sentence on stderr; with `json` the error document on stdout) and returns its exit code.
 int Report(const Error& error, bool json);
-Json ErrorJson(const Error& error);
 
 // Registration of commands: each file adds its own, main runs the one that was asked for.
 struct Command {

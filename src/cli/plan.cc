@@ -101,7 +101,6 @@ Json DocumentOf(const Answered& a, bool compat) {
   if (compat) document["report"]["image_memory_gb"] = document["report"]["audio_memory_gb"];
   if (a.solution) document["solve"] = SolveJson(*a.solution);
   if (a.precisions) document["precisions"] = PrecisionJson(*a.precisions, a.planned);
-  if (a.refused()) document["error"] = ErrorJson(Refusal(a.planned));
   return document;
 }
 

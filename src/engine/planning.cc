@@ -15,6 +15,8 @@
 namespace sotto {
 namespace {
 
+constexpr int kMostThreads = 256;
+
 // The config's own word for its files' precision, when there are no files to look into: at its top, or in one of its parts.
 DType PublishedType(const Json& config) {
   const auto in = [](const Json& object) -> std::optional<DType> {
@@ -140,6 +142,8 @@ Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
   p.config = TRY(ReadConfig(dir));
   if (!p.config.is_object()) return BadModel("config.json is not an object; take it from the model's own page");
   p.isa = TRY(DetectIsa());
+  if (request.threads < 0 || request.threads > kMostThreads)
+    return Usage(fmt::format("--threads {} is not from 1 to {}", request.threads, kMostThreads));
   p.threads = request.threads > 0 ? request.threads : Threads::Available();
   if (request.beam < 1 || request.beam > kMostSequences)
     return Usage(fmt::format("--beam {} is not from 1 to {}", request.beam, kMostSequences));

@@ -174,7 +174,18 @@ Json PlanJson(const Planned& p) {
             {"fits", p.fits},
             {"phases", PhasesJson(p)},
             {"exact", l.plan.exact}};
+  if (!p.fits && p.request.budget) j["error"] = ErrorJson(Refusal(p));
   return j;
+}
+
+Json ErrorJson(const Error& error) {
+  Json e = {{"code", CodeName(error.code)}, {"message", error.message}};
+  if (error.required_bytes != 0) {
+    e["required_bytes"] = error.required_bytes;
+    e["budget_bytes"] = error.budget_bytes;
+    e["smallest_budget_bytes"] = error.smallest_budget_bytes;
+  }
+  return e;
 }
 
 std::vector<PlanRow> PlanRows(const Planned& p) {
@@ -196,7 +207,7 @@ std::vector<PlanRow> PlanRows(const Planned& p) {
   rows.push_back({"  self-attention", KvBytes(p, false),
                   sums.kv < KvBytes(p, false) ? "shares addresses with the encoder's activations"
                   : info.type != "audio-llm"  ? ""
-                                             : fmt::format("{:.0f} bytes a second of audio", BytesPerSecond(p))});
+                                              : fmt::format("{:.0f} bytes a second of audio", BytesPerSecond(p))});
   if (KvBytes(p, true) > 0) rows.push_back({"  cross-attention", KvBytes(p, true), "does not grow"});
   rows.push_back({"activations", sums.activations});
   if (info.type != "decoder") rows.push_back({"audio", sums.audio, "the same for any length"});

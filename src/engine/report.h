@@ -34,9 +34,12 @@ struct Comparison {
 };
 Comparison Compare(const std::vector<const Planned*>& plans);
 
-// The document of `sotto plan --json` (schema sotto.plan/1).
+// The document of `sotto plan --json` (schema sotto.plan/1). What does not fit in a budget that was given has its refusal in it.
 Json PlanJson(const Planned& planned);
 std::string PlanTable(const Planned& planned);
+
+// The object that stands under "error" in a document.
+Json ErrorJson(const Error& error);
 
 Json LedgerJson(const Ledger& ledger);
 std::string LedgerTable(const Ledger& ledger);

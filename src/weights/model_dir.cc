@@ -24,6 +24,8 @@ constexpr std::pair<const char*, const char*> kCompanions[] = {
     {"adapter_config", "adapter_config.json"},            // LoRA (PEFT)
     {"whisper_config", "whisper-large-v3/config.json"}};  // Kimi-Audio's encoder
 
+std::string g_catalog_dir;  // set once, by SetCatalogDir
+
 bool HasWeights(const std::string& dir) {
   return FileExists(dir + "/model.safetensors") || FileExists(dir + "/model.safetensors.index.json");
 }
@@ -161,8 +163,11 @@ std::string WhisperAlias(std::string_view name) {
   return "";
 }
 
+void SetCatalogDir(std::string dir) { g_catalog_dir = std::move(dir); }
+
 std::string CatalogDir() {
   if (const char* set = std::getenv("SOTTO_CATALOG"); set != nullptr && *set != '\0') return set;
+  if (!g_catalog_dir.empty()) return g_catalog_dir;
   std::array<char, PATH_MAX> exe;
   const ssize_t length = readlink("/proc/self/exe", exe.data(), exe.size());
   if (length > 0 && static_cast<size_t>(length) < exe.size()) {

@@ -32,7 +32,8 @@ struct ModelDir {
 //   a .gguf file                               model.gguf
 //   a config.json, to plan                     whisper-tiny/config.json
 //   owner/name or owner/name@revision in the Hugging Face cache (hub_cache.h), revision "main" unless given
-//   owner/name in the catalogue, to plan       SOTTO_CATALOG, <executable>/../share/sotto/catalog, the source tree
+//   owner/name in the catalogue, to plan       SOTTO_CATALOG, SetCatalogDir, <executable>/../share/sotto/catalog, the
+//                                              source tree
 // A name without an owner is one of Whisper's sizes (tiny … large-v3-turbo, turbo, distil-…), or the one name of the
 // cache and the catalogue that has any owner. kBadModel says where it was looked for and how to get it; kUsage for a
 // name that cannot be one.
@@ -47,5 +48,7 @@ std::string WhisperAlias(std::string_view name);
 
 // The catalogue's directory; "" when there is none.
 std::string CatalogDir();
+// For a library that brings its own catalogue and has no executable to stand beside. Before any other thread looks a name up.
+void SetCatalogDir(std::string dir);
 
 }  // namespace sotto

@@ -151,6 +151,16 @@ TEST_F(FindModelTest, ShippedCatalogueIsFoundInTheSourceTree) {
     EXPECT_TRUE(FindModel("openai/" + file.substr(0, file.rfind(".json")), ModelUse::kPlan).ok()) << file;
 }
 
+TEST_F(FindModelTest, ALibraryBringsItsOwnCatalogue) {
+  Write(root_ + "/package/acme/ear-2.json", "{}");
+  SetCatalogDir(root_ + "/package");
+  EXPECT_FALSE(FindModel("acme/ear-2", ModelUse::kPlan).ok()) << "SOTTO_CATALOG goes first";
+  Set("SOTTO_CATALOG", std::nullopt);
+  EXPECT_TRUE(FindModel("acme/ear-2", ModelUse::kPlan).ok());
+  SetCatalogDir("");
+  EXPECT_FALSE(FindModel("acme/ear-2", ModelUse::kPlan).ok());
+}
+
 TEST_F(FindModelTest, NotFoundSaysWhereItLookedAndWhatToDo) {
   const auto missing = FindModel("acme/nothing", ModelUse::kPlan);
   EXPECT_EQ(missing.error().code, Code::kBadModel);
