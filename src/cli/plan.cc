@@ -1,7 +1,7 @@
 // sotto plan: what a model takes, before anything is taken.
 #include <fmt/format.h>
 
-#include "cli/options.h"
+#include "cli/engines.h"
 #include "engine/report.h"
 #include "harness/timeline.h"
 
@@ -12,6 +12,7 @@ struct Options {
   SharedOptions shared;
   std::vector<std::string> models;
   std::string timeline;
+  EngineOptions engine;
 };
 
 Result<Planned> PlanOne(const Options& o, const std::string& what) {
@@ -22,6 +23,11 @@ Result<Planned> PlanOne(const Options& o, const std::string& what) {
 }
 
 int Run(const Options& o) {
+  if (o.engine.foreign() && !o.timeline.empty())
+    return Report(Usage("--timeline draws sotto's own plan; leave --engine out"), o.shared.json);
+  if (o.engine.foreign()) return RunForeign(o.shared, o.models, o.engine);
+  if (!o.engine.settings.empty())
+    return Report(Usage("--engine-option belongs to another engine; name it with --engine"), o.shared.json);
   int worst = 0;
   if (!o.timeline.empty() && o.models.size() > 1)
     return Report(Usage("--timeline draws one model; name only one"), o.shared.json);
@@ -71,6 +77,7 @@ void AddPlan(CLI::App* root, Commands* commands) {
   app->add_option("MODEL", o->models, "A directory, a config.json, or a published name such as openai/whisper-base")
       ->required();
   AddShared(app, &o->shared);
+  AddEngine(app, &o->engine);
   app->add_option("--timeline", o->timeline, "Draw which tensors live when, phase by phase: FILE.svg or FILE.png");
   app->footer(
       "Examples:\n"
@@ -78,6 +85,7 @@ void AddPlan(CLI::App* root, Commands* commands) {
       "  sotto plan models/demo-asr --weights int8 --json\n"
       "  sotto plan openai/whisper-tiny openai/whisper-base openai/whisper-small\n"
       "  sotto plan openai/whisper-base --timeline base.png\n"
+      "  sotto plan Qwen/Qwen2-Audio-7B --engine vllm --memory 24GiB\n"
       "Exit: 0 it fits, 5 it does not (the smallest budget that works is named), 4 bad model, 2 usage.");
   commands->push_back({app, [o] { return Run(*o); }});
 }

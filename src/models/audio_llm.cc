@@ -46,6 +46,7 @@ Result<std::unique_ptr<Model>> FinishAudioLlm(const Hearing& hearing, const Text
   info.audio_positions = hearing.positions;
   info.audio_tokens = hearing.tokens;
   info.encoder_kv_formula_elements = hearing.encoder_kv_elements;
+  info.encoder_heads = hearing.encoder_heads;
   return std::unique_ptr<Model>(std::make_unique<PlannedModel>(std::move(info)));
 }
 
@@ -71,6 +72,7 @@ Hearing DeclareWhisperTower(const AudioEncoderConfig& c, Anatomy& anatomy) {
   h.frames = 2 * c.positions;
   h.positions = c.positions;
   h.encoder_kv_elements = 2 * c.layers * c.positions * c.d_model;
+  h.encoder_heads = c.heads;
   return h;
 }
 
