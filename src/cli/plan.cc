@@ -2,7 +2,7 @@
 #include <fmt/format.h>
 
 #include "base/file.h"
-#include "cli/options.h"
+#include "cli/engines.h"
 #include "cli/plan_output.h"
 #include "harness/canvas.h"
 #include "harness/page.h"
@@ -17,6 +17,7 @@ struct Options {
   std::vector<std::string> models;
   std::string solve, timeline, plot, csv, html;
   bool precisions = false, compat = false;
+  EngineOptions engine;
 };
 
 // A model's answer.
@@ -30,6 +31,16 @@ struct Answered {
 // What has no effect is an error.
 Status Check(const Options& o) {
   const SharedOptions& s = o.shared;
+  if (!o.engine.foreign() && !o.engine.settings.empty())
+    return Usage("--engine-option belongs to another engine; name it with --engine");
+  if (o.engine.foreign())
+    for (const auto& [given, option] : {std::pair{!o.solve.empty(), "--solve"},
+                                        {o.precisions, "--precisions"},
+                                        {!o.timeline.empty(), "--timeline"},
+                                        {!o.plot.empty(), "--plot"},
+                                        {!o.csv.empty(), "--csv"},
+                                        {!o.html.empty(), "--html"}})
+      if (given) return Usage(fmt::format("{} is about sotto's own plan; leave --engine out", option));
   if (o.models.size() > 1)
     for (const auto& [given, option] :
          {std::pair{!o.solve.empty(), "--solve"}, {o.precisions, "--precisions"}, {!o.timeline.empty(), "--timeline"}})
@@ -113,6 +124,7 @@ std::string TextOf(const Answered& a) {
 int Run(const Options& o) {
   const bool json = o.shared.json, alone = o.models.size() == 1;
   if (const Status status = Check(o); !status.ok()) return Report(status.error(), json);
+  if (o.engine.foreign()) return RunForeign(o.shared, o.models, o.engine);
   std::vector<Result<Answered>> answers;
   std::vector<const Planned*> plans;
   answers.reserve(o.models.size());  // plans point into it
@@ -156,6 +168,7 @@ void AddPlan(CLI::App* root, Commands* commands) {
                   "A directory, a config.json, or a published name such as openai/whisper-base; several are compared")
       ->required();
   AddShared(app, &o->shared);
+  AddEngine(app, &o->engine);
   app->add_option("--solve", o->solve, "The largest context, audio (seconds), batch or beam that fits");
   app->add_flag("--precisions", o->precisions, "What each precision takes, and which of them fit");
   app->add_option("--plot", o->plot, "Draw memory against context and batch: FILE.svg or FILE.png");
@@ -172,6 +185,7 @@ void AddPlan(CLI::App* root, Commands* commands) {
       "  sotto plan Qwen/Qwen2-Audio-7B --solve context --memory 12GiB\n"
       "  sotto plan Qwen/Qwen2-Audio-7B --precisions --memory 6GiB\n"
       "  sotto plan Qwen/Qwen2-Audio-7B --memory 24GiB --plot memory.png --csv memory.csv --html memory.html\n"
+      "  sotto plan Qwen/Qwen2-Audio-7B --engine vllm --memory 24GiB\n"
       "Exit: 0 it fits, 5 it does not (the smallest budget that works is named), 4 bad model, 2 usage.");
   commands->push_back({app, [o] { return Run(*o); }});
 }

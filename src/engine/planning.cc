@@ -156,6 +156,8 @@ Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
   {  // headers against the config, before anything depends on either
     Anatomy anatomy;
     Workload least{0, 1, 1, FindKvPolicy("fp32"), 1};
+    if (request.audio_seconds > 0)
+      least.audio_seconds = request.audio_seconds;  // thirty may not fit the model's context
     const std::unique_ptr<Model> model = TRY(BuildModel(p.config, least, anatomy));
     p.mel = TRY(ReadMel(dir, *model));
     if (const int64_t positions = request.encoder_positions; positions != 0) {

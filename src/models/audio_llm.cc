@@ -41,6 +41,7 @@ void DescribeHearing(const Hearing& hearing, ModelInfo* info) {
   info->audio_tokens = hearing.tokens;
   info->audio_windows = hearing.windows;
   info->encoder_kv_formula_elements = hearing.encoder_kv_elements;
+  info->encoder_heads = hearing.encoder_heads;
 }
 
 Result<std::unique_ptr<Model>> FinishAudioLlm(const Hearing& hearing, const TextConfig& text, const Workload& workload,
@@ -87,6 +88,7 @@ Hearing HearingOf(const AudioEncoderConfig& c) {
   h.frames = 2 * c.positions;
   h.positions = c.positions;
   h.encoder_kv_elements = 2 * c.layers * c.positions * c.d_model;
+  h.encoder_heads = c.heads;
   return h;
 }
 

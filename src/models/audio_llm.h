@@ -19,6 +19,7 @@ struct Hearing {
   int64_t window_tokens = 0;        // vectors of one window: what is held between encoder and decoder
   int64_t tokens = 0;               // vectors of the workload's audio: positions of the decoder
   int64_t encoder_kv_elements = 0;  // keys and values of all encoder layers: transient, never a cache
+  int64_t encoder_heads = 0;        // of Whisper's tower
   int64_t windows = 0;              // that one audio has at most; 0: any number
 };
 

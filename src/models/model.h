@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/json_fwd.h"
 #include "kv/workload.h"
@@ -11,6 +12,14 @@
 #include "plan/arena.h"
 
 namespace sotto {
+
+// What a decoder layer makes of each position. sotto's own caches are slots; other engines keep it by rules of their own.
+struct KvLayer {
+  int64_t heads = 0, head_dim = 0, v_dim = 0;  // of keys and values; no heads: it reads an earlier layer's
+  int64_t window = 0;                          // positions that it sees; 0: all
+  int64_t latent = 0, rope = 0;                // MLA: numbers a position that stand for keys and values; 0: none
+  int64_t Elements() const { return latent > 0 ? latent + rope : heads * (head_dim + v_dim); }
+};
 
 // What callers must know of a model, with the config's published names.
 struct ModelInfo {
@@ -26,6 +35,10 @@ struct ModelInfo {
   int64_t kv_bytes_per_token = 0;                            // growth of the decoder's cache, all layers, one sequence
   int64_t kv_bytes_per_token_beyond_window = 0;              // the same once the sliding windows are full
   int64_t encoder_kv_formula_elements = 0;  // keys and values of all encoder layers: transient, never a cache
+  std::string_view text_type;               // model_type of the language model; empty where it is no family's
+  int64_t heads = 0, encoder_heads = 0;     // of queries; the encoder's only where it is Whisper's
+  std::vector<KvLayer> kv_layers;           // of the decoder
+  int64_t cross_layers = 0;                 // layers that read audio_positions, too, with kv_layers' heads
 };
 
 class Model {

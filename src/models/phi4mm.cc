@@ -71,6 +71,10 @@ Result<std::unique_ptr<Model>> Build(const Json& json, const Workload& n, Anatom
   const ClassConfig j = TRY(ClassConfig::Of(json, "config.json"));
   TextConfig text = TRY(ReadCommonText(j));
   text.fused = true;
+  if (j.Has("sliding_window")) {  // as Phi-3's; the published one is wider than the context
+    text.window = TRY(j.Int("sliding_window", 1, kMaxContext));
+    text.sliding.assign(static_cast<size_t>(text.layers), true);
+  }
   const ClassConfig processor = TRY(j.Part("audio_processor"));
   const Audio a = TRY(ReadAudio(TRY(processor.Part("config"))));
   const ClassConfig layer = TRY(TRY(j.Part("embd_layer")).Part("audio_embd_layer"));

@@ -47,7 +47,11 @@ void RegisterTextFamily(TextFamily* family) {
 Result<TextConfig> ReadText(const ClassConfig& config) {
   std::string known;
   for (const TextFamily* f = g_first; f != nullptr; f = f->next) {
-    if (f->model_type == config.type()) return f->read(config);
+    if (f->model_type == config.type()) {
+      TextConfig c = TRY(f->read(config));
+      c.type = f->model_type;
+      return c;
+    }
     known += (known.empty() ? "" : ", ") + std::string(f->model_type);
   }
   return BadModel(fmt::format("{}: model_type '{}' is no language model that sotto knows; it knows {}", config.where(),

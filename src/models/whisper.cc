@@ -126,7 +126,11 @@ class Whisper final : public Model {
              .audio_positions = c_.encoder.heard(),
              .max_context = c_.context,
              .kv_bytes_per_token = static_cast<int64_t>(SizeOf(n.kv->dtype)) * 2 * c_.layers * c_.d_model,
-             .encoder_kv_formula_elements = 2 * c_.encoder.layers * c_.encoder.heard() * c_.d_model};
+             .encoder_kv_formula_elements = 2 * c_.encoder.layers * c_.encoder.heard() * c_.d_model,
+             .heads = c_.heads,
+             .encoder_heads = c_.encoder.heads,
+             .kv_layers = std::vector<KvLayer>(self_layers.size(), {c_.heads, c_.head_dim(), c_.head_dim()}),
+             .cross_layers = c_.layers};
   }
 
   View Mel(const Run& run, int64_t) const override { return encoder_.Mel(run); }

@@ -15,6 +15,15 @@ int64_t QueryDim(const TextConfig& c) {
 }
 int64_t AttendedDim(const TextConfig& c) { return c.heads * (c.mla.kv_rank > 0 ? c.mla.v_dim : c.head_dim); }
 
+// What layer i makes of each position; nothing where it reads another layer's cache.
+KvLayer Kept(const TextConfig& c, int64_t i) {
+  if (i >= c.layers - c.shared_kv_layers) return {};
+  const int64_t window = !c.sliding.empty() && c.sliding[static_cast<size_t>(i)] ? c.window : 0;
+  if (c.mla.kv_rank > 0)
+    return {c.heads, c.mla.nope_dim + c.mla.rope_dim, c.mla.v_dim, window, c.mla.kv_rank, c.mla.rope_dim};
+  return {c.kv_heads, c.head_dim, c.head_dim, window};
+}
+
 }  // namespace
 
 TextLayer::TextLayer(const Scope& at, const TextConfig& c, bool sparse) {
@@ -102,12 +111,12 @@ TextRoom::TextRoom(const Scope& decoder, const TextConfig& c, const Workload& n)
       rows(std::max(n.sequences * n.beams, std::min(kPrefillRows, context))) {
   std::vector<KvShape> shapes;
   for (int64_t i = 0; i < c.layers - c.shared_kv_layers; ++i) {
-    const int64_t window = !c.sliding.empty() && c.sliding[static_cast<size_t>(i)] ? c.window : 0;
-    const int64_t capacity = KvCapacity(window, rows, context);
-    if (c.mla.kv_rank > 0)
-      shapes.push_back({1, c.mla.kv_rank, capacity, c.mla.rope_dim, window});
+    const KvLayer kept = Kept(c, i);
+    const int64_t capacity = KvCapacity(kept.window, rows, context);
+    if (kept.latent > 0)
+      shapes.push_back({1, kept.latent, capacity, kept.rope, kept.window});
     else
-      shapes.push_back({c.kv_heads, c.head_dim, capacity, 0, window});
+      shapes.push_back({kept.heads, kept.head_dim, capacity, 0, kept.window});
   }
   // Live while audio is heard, too: what was said before an audio stays in the cache.
   kv = n.kv->declare((decoder / "kv").During(kRunning), shapes, n.sequences * n.beams);
@@ -138,13 +147,15 @@ void TextRoom::Describe(const TextConfig& c, const Workload& n, ModelInfo* info)
   info->context = context;
   info->max_context = c.max_context;
   info->not_run = c.not_run;
-  const int64_t elements = c.mla.kv_rank > 0 ? c.mla.kv_rank + c.mla.rope_dim : 2 * c.kv_heads * c.head_dim;
-  const int64_t caching = c.layers - c.shared_kv_layers;
-  int64_t growing = 0;  // layers whose cache still grows when the windows are full
-  for (int64_t i = 0; i < caching; ++i) growing += c.sliding.empty() || !c.sliding[static_cast<size_t>(i)];
+  info->text_type = c.type;
+  info->heads = c.heads;
   const auto size = static_cast<int64_t>(SizeOf(n.kv->dtype));
-  info->kv_bytes_per_token = size * elements * caching;
-  info->kv_bytes_per_token_beyond_window = size * elements * growing;
+  for (int64_t i = 0; i < c.layers; ++i) {
+    const KvLayer kept = Kept(c, i);
+    info->kv_bytes_per_token += size * kept.Elements();
+    if (kept.window == 0) info->kv_bytes_per_token_beyond_window += size * kept.Elements();
+    info->kv_layers.push_back(kept);
+  }
 }
 
 namespace {

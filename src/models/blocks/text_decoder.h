@@ -27,6 +27,7 @@ struct MlaConfig {
 };
 
 struct TextConfig {
+  std::string_view type;  // model_type of the family that read it; static
   int64_t d_model = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, ffn = 0, vocab_size = 0;
   int64_t max_context = 0;
   bool tied = false;
