@@ -11,13 +11,14 @@ namespace {
 struct Options {
   SharedOptions shared;
   std::vector<std::string> models;
-  std::string timeline;
+  std::string timeline, mmproj;
 };
 
 Result<Planned> PlanOne(const Options& o, const std::string& what) {
   PlanRequest request = TRY(ToRequest(o.shared));
   request.unbounded = true;
-  const ModelDir dir = TRY(FindModel(what, ModelUse::kPlan));
+  ModelDir dir = TRY(FindModel(what, ModelUse::kPlan));
+  dir.mmproj_path = o.mmproj;
   return PlanModel(dir, request);
 }
 
@@ -25,6 +26,8 @@ int Run(const Options& o) {
   int worst = 0;
   if (!o.timeline.empty() && o.models.size() > 1)
     return Report(Usage("--timeline draws one model; name only one"), o.shared.json);
+  if (!o.mmproj.empty() && o.models.size() > 1)
+    return Report(Usage("--mmproj belongs to one model; name only one"), o.shared.json);
   Json all = Json::array();
   for (const std::string& what : o.models) {
     Result<Planned> planned = PlanOne(o, what);
@@ -68,16 +71,19 @@ void AddPlan(CLI::App* root, Commands* commands) {
   auto o = std::make_shared<Options>();
   CLI::App* app =
       root->add_subcommand("plan", "How much memory a model takes, component by component, and whether it fits");
-  app->add_option("MODEL", o->models, "A directory, a config.json, or a published name such as openai/whisper-base")
+  app->add_option("MODEL", o->models,
+                  "A directory, a .gguf file, a config.json, or a published name such as openai/whisper-base")
       ->required();
   AddShared(app, &o->shared);
   app->add_option("--timeline", o->timeline, "Draw which tensors live when, phase by phase: FILE.svg or FILE.png");
+  app->add_option("--mmproj", o->mmproj, "The audio half of a .gguf model: its mmproj file");
   app->footer(
       "Examples:\n"
       "  sotto plan openai/whisper-large-v3 --memory 2GiB\n"
       "  sotto plan models/demo-asr --weights int8 --json\n"
       "  sotto plan openai/whisper-tiny openai/whisper-base openai/whisper-small\n"
       "  sotto plan openai/whisper-base --timeline base.png\n"
+      "  sotto plan ultravox.gguf --mmproj mmproj-ultravox.gguf\n"
       "Exit: 0 it fits, 5 it does not (the smallest budget that works is named), 4 bad model, 2 usage.");
   commands->push_back({app, [o] { return Run(*o); }});
 }

@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include <fmt/format.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -14,6 +15,9 @@ Result<std::unique_ptr<Engine>> Engine::Open(Planned planned, const std::functio
   if (!planned.layout.model->runs())
     return BadModel(planned.dir.name +
                     " can be planned, but this version does not run it; `sotto plan` answers for it");
+  if (!planned.stored.kept.empty())
+    return BadModel(fmt::format("{} holds {} weights, which can be planned, but not run in this version",
+                                planned.dir.name, planned.stored.format));
   if (!planned.fits) return Refusal(planned);
   if (!planned.files)
     return BadModel(planned.dir.name + " has a published config but no weights here; fetch them with: sotto pull " +

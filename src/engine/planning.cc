@@ -9,6 +9,9 @@
 #include "models/config.h"
 #include "plan/machine.h"
 #include "text/tokenizer.h"
+#include "weights/checkpoint.h"
+#include "weights/gguf_config.h"
+#include "weights/hub_cache.h"
 #include "weights/recipe.h"
 
 namespace sotto {
@@ -35,11 +38,13 @@ DType PublishedType(const Json& config) {
 }
 
 // From the most precise down. Nothing above what is stored: it would take memory and add nothing.
-Result<std::vector<Choice>> Ladder(const PlanRequest& request, DType stored) {
+Result<std::vector<Choice>> Ladder(const PlanRequest& request, const StoredWeights& stored) {
   std::vector<WeightKind> weights;
-  if (request.weights == "auto") {
-    weights.push_back({stored});
-    if (stored == DType::kF32) weights.push_back({DType::kF16});
+  if (request.weights == "auto" && !stored.kept.empty()) {
+    weights.push_back({DType::kF32, nullptr, true});
+  } else if (request.weights == "auto") {
+    weights.push_back({stored.dtype});
+    if (stored.dtype == DType::kF32) weights.push_back({DType::kF16});
     weights.push_back({DType::kI8});
   } else {
     weights.push_back(TRY(ParseWeightKind(request.weights)));
@@ -54,7 +59,7 @@ Result<std::vector<Choice>> Ladder(const PlanRequest& request, DType stored) {
       ladder.push_back({w, kv, 1});
       continue;
     }
-    if (w.blocks == nullptr && w.dtype == DType::kF32) ladder.push_back({w, FindKvPolicy("fp32"), 1});
+    if (w == WeightKind{DType::kF32}) ladder.push_back({w, FindKvPolicy("fp32"), 1});
     ladder.push_back({w, FindKvPolicy("fp16"), 1});
   }
   return ladder;
@@ -67,7 +72,18 @@ struct Inputs {
   Isa isa;
   int threads;
   const PlanRequest& request;
+  const GgufModel* gguf;  // or nullptr
+  const StoredWeights& stored;
 };
+
+Result<std::unique_ptr<Model>> BuildWhole(const Json& config, const GgufModel* gguf, const Workload& workload,
+                                          Anatomy& anatomy) {
+  auto model = BuildModel(config, workload, anatomy);
+  if (gguf == nullptr) return model;
+  if (!model.ok()) return Error{model.error().code, gguf->path() + ", read as a config: " + model.error().message};
+  TRY(gguf->AddVision(&anatomy));
+  return model;
+}
 
 Workload WorkloadOf(const Inputs& in, const Choice& choice) {
   Workload n{in.request.context, choice.batch, in.request.beam, choice.kv, in.threads};
@@ -79,7 +95,7 @@ Result<Layout> LayOut(const Inputs& in, const Choice& choice) {
   Layout l;
   l.choice = choice;
   l.anatomy = std::make_unique<Anatomy>();
-  l.model = TRY(BuildModel(in.config, WorkloadOf(in, choice), *l.anatomy));
+  l.model = TRY(BuildWhole(in.config, in.gguf, WorkloadOf(in, choice), *l.anatomy));
   if (in.request.tp > 1) l.anatomy->KeepOneRank(in.request.tp);
   const bool hears = l.model->info().n_mels > 0;
   const Scope engine{l.anatomy.get(), "engine."};
@@ -99,7 +115,9 @@ Result<Layout> LayOut(const Inputs& in, const Choice& choice) {
                                 SlidingWindow::MemorySamples(in.mel.n_samples) * sizeof(float), Role::kAudio);
   }
   const Bytes runtime = RuntimeBound(in.threads, hears ? static_cast<int>(choice.batch) : 0);
-  l.plan = Plan(*l.anatomy, MakeRecipe(*l.anatomy, choice.weights, in.isa), runtime);
+  Recipe recipe = MakeRecipe(*l.anatomy, choice.weights, in.isa);
+  if (choice.weights.as_stored) KeepStored(*l.anatomy, in.stored.kept, &recipe);
+  l.plan = Plan(*l.anatomy, std::move(recipe), runtime);
   return l;
 }
 
@@ -131,7 +149,39 @@ Result<MelParams> ReadMel(const ModelDir& dir, const Model& model) {
   return mel;
 }
 
+// The headers decide; without any, the config's word.
+Result<StoredWeights> StoredIn(Planned& p, const Model& model, const Anatomy& anatomy) {
+  const std::string quantization = QuantizationOf(p.config);
+  if (p.files && model.runs() && quantization.empty()) return CheckHeaders(*p.files, anatomy);
+  if (p.files) return MatchHeaders(*p.files, anatomy, quantization);
+  StoredWeights stored;
+  stored.dtype = PublishedType(p.config);
+  stored.format = quantization;
+  if (quantization.empty() || p.request.weights != "auto") return stored;
+  if (!p.dir.from_catalog)
+    return BadModel(fmt::format(
+        "{} says that its weights are {}, which only the headers of its .safetensors files can count, and there are "
+        "none here; fetch them with sotto pull, or pass --weights bf16 (or another precision) to plan that",
+        p.dir.config_path, quantization));
+  p.notes.push_back(
+      fmt::format("published as {}, planned as {}: the catalogue holds no headers to count packed weights by",
+                  quantization, NameOf(stored.dtype)));
+  return stored;
+}
+
+// An audio half is never taken unasked: which of several belongs to a model, names don't tell.
+void NoteAudioHalf(const ModelDir& dir, std::vector<std::string>* notes) {
+  for (const std::string& name : ListDirectory(dir.path))
+    if (name.starts_with("mmproj") && name.ends_with(".gguf"))
+      notes->push_back(
+          fmt::format("{0}/{1} lies beside it and is not counted; with it: --mmproj {0}/{1}", dir.path, name));
+}
+
 }  // namespace
+
+std::string WeightsName(const Planned& planned, const Choice& choice) {
+  return choice.weights.as_stored ? planned.stored.format : NameOf(choice.weights);
+}
 
 ScratchNeed ScratchOf(const Anatomy& anatomy, const Model& model, int threads) {
   ScratchNeed need{threads, 1, static_cast<int>(model.info().head_dim)};
@@ -143,9 +193,15 @@ ScratchNeed ScratchOf(const Anatomy& anatomy, const Model& model, int threads) {
 Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
   Planned p;
   p.dir = dir;
-  if (!dir.gguf_path.empty())
-    return BadModel(dir.gguf_path + ": GGUF files are not supported in this version; use a Hugging Face directory");
-  p.config = TRY(ReadConfig(dir));
+  std::optional<GgufModel> gguf;
+  if (!dir.gguf_path.empty()) {
+    gguf = TRY(GgufModel::Open(dir.gguf_path, dir.mmproj_path));
+    if (dir.mmproj_path.empty()) NoteAudioHalf(dir, &p.notes);
+  } else if (!dir.mmproj_path.empty()) {
+    return Usage("--mmproj goes with a .gguf file, whose audio half it is; a directory holds both");
+  }
+  const GgufModel* const file = gguf ? &*gguf : nullptr;
+  p.config = gguf ? gguf->config() : TRY(ReadConfig(dir));
   if (!p.config.is_object()) return BadModel("config.json is not an object; take it from the model's own page");
   p.isa = TRY(DetectIsa());
   p.threads = request.threads > 0 ? request.threads : Threads::Available();
@@ -160,25 +216,23 @@ Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
   {  // headers against the config, before anything depends on either
     Anatomy anatomy;
     Workload least{0, 1, 1, FindKvPolicy("fp32"), 1};
-    const std::unique_ptr<Model> model = TRY(BuildModel(p.config, least, anatomy));
+    const std::unique_ptr<Model> model = TRY(BuildWhole(p.config, file, least, anatomy));
     p.mel = TRY(ReadMel(dir, *model));
-    p.stored = PublishedType(p.config);
-    if (dir.has_weights) {
-      p.files = TRY(ModelFiles::Open(dir.path));
-      p.stored = TRY(CheckHeaders(*p.files, anatomy)).dtype;
-    }
+    if (!gguf && dir.has_weights) p.files = TRY(ModelFiles::Open(dir.path));
+    p.stored = gguf ? TRY(gguf->Match(anatomy)) : TRY(StoredIn(p, *model, anatomy));
     if (request.context < 0 || request.context > model->info().max_context)
       return Usage(fmt::format("--context {} is not from 1 to the {} positions that this model was published for",
                                request.context, model->info().max_context));
     if (request.tokenizer) {
-      const bool has =
-          !dir.path.empty() && (FileExists(dir.path + "/tokenizer.json") || FileExists(dir.path + "/vocab.json"));
+      const bool has = !gguf && !dir.path.empty() &&
+                       (FileExists(dir.path + "/tokenizer.json") || FileExists(dir.path + "/vocab.json"));
       if (has) p.tokenizer = TRY(Tokenizer::Measure(dir.path));
-      p.tokenizer_bytes =
-          has ? p.tokenizer->bytes() : Tokenizer::BytesBound(static_cast<uint64_t>(model->info().vocab_size));
+      p.tokenizer_bytes = has ? p.tokenizer->bytes()
+                              : Tokenizer::BytesBound(std::max(static_cast<uint64_t>(model->info().vocab_size),
+                                                               gguf ? gguf->vocabulary() : 0));
     }
   }
-  const Inputs in{p.config, p.tokenizer_bytes, p.mel, p.isa, p.threads, request};
+  const Inputs in{p.config, p.tokenizer_bytes, p.mel, p.isa, p.threads, request, file, p.stored};
   const Bytes available = AvailableMemory();
   p.budget = request.budget.value_or(available);
   const int64_t least_batch = std::max<int64_t>(request.batch, 1);
@@ -226,7 +280,7 @@ Error Refusal(const Planned& planned) {
       "{} weights and "
       "{} cache: pass --memory {}",
       planned.dir.name, planned.budget.n, Human(planned.budget), planned.smallest.n - planned.budget.n,
-      planned.smallest.n, Human(planned.smallest), NameOf(planned.layout.choice.weights),
+      planned.smallest.n, Human(planned.smallest), WeightsName(planned, planned.layout.choice),
       planned.layout.choice.kv->name, planned.smallest.n);
   return e;
 }

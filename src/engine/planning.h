@@ -60,7 +60,7 @@ struct Layout {
 struct Planned {
   ModelDir dir;
   Json config;
-  DType stored = DType::kF32;       // the files' own precision; config's word for it when there are no files
+  StoredWeights stored;             // the files' own precision; config's word for it when there are no files
   std::optional<ModelFiles> files;  // opened and checked, when there are weights
   uint64_t tokenizer_bytes = 0;
   std::optional<TokenizerSize> tokenizer;  // when the directory has one
@@ -72,8 +72,12 @@ struct Planned {
   Bytes budget;
   Bytes smallest;  // the least budget that works for this request
   bool fits = false;
-  std::vector<Choice> rejected;  // better ones that did not fit
+  std::vector<Choice> rejected;    // better ones that did not fit
+  std::vector<std::string> notes;  // sentences about what the plan takes for granted
 };
+
+// How the weights of a plan are named: "fp16", "q4_k", or the files' own form ("gguf", "gptq 4-bit").
+std::string WeightsName(const Planned& planned, const Choice& choice);
 
 // kBadModel, kUsage; not fitting is not an error here (Planned::fits), see Refusal().
 Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request);

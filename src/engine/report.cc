@@ -67,6 +67,12 @@ double BytesPerSecond(const Planned& p) {
          AudioSeconds(p);
 }
 
+// "bf16", "gptq 4-bit"; of a GGUF file the bytes of each type.
+Json StoredJson(const StoredWeights& stored) {
+  if (stored.format != "gguf") return stored.Name();
+  return stored.by_type;
+}
+
 Json PhasesJson(const Planned& p) {
   Json phases = Json::array();
   const Layout& l = p.layout;
@@ -135,8 +141,8 @@ Json PlanJson(const Planned& p) {
               {"audio_tokens", AudioTokens(p)},
               {"bytes_per_second_of_audio", info.type == "audio-llm" ? BytesPerSecond(p) : 0.0}}},
             {"workload",
-             {{"weights", NameOf(l.choice.weights)},
-              {"weights_stored", NameOf(p.stored)},
+             {{"weights", WeightsName(p, l.choice)},
+              {"weights_stored", StoredJson(p.stored)},
               {"kv", l.choice.kv->name},
               {"context", info.context},
               {"batch", l.choice.batch},
@@ -166,6 +172,7 @@ Json PlanJson(const Planned& p) {
             {"fits", p.fits},
             {"phases", PhasesJson(p)},
             {"exact", l.plan.exact}};
+  if (!p.notes.empty()) j["notes"] = p.notes;
   return j;
 }
 
@@ -177,15 +184,17 @@ std::string PlanTable(const Planned& p) {
   std::string out = fmt::format("{}: {}, {} parameters{}{}\n", p.dir.name, info.type, l.anatomy->Parameters(),
                                 p.request.tp > 1 ? fmt::format(" on each of {} ranks", p.request.tp) : "",
                                 l.model->runs() ? "" : "; planned, not run by this version");
-  out += fmt::format(
-      "weights {}{}, cache {}, batch {}{}, context {}{}, {} threads, {}\n\n", NameOf(l.choice.weights),
-      l.choice.weights == WeightKind{p.stored} ? " (as stored)" : fmt::format(" (stored as {})", NameOf(p.stored)),
-      l.choice.kv->name, l.choice.batch, p.request.beam > 1 ? fmt::format(", {} beams", p.request.beam) : "",
-      info.context,
-      !hears                     ? std::string()
-      : info.type == "audio-llm" ? fmt::format(", {:g} s of audio ({} tokens)", AudioSeconds(p), AudioTokens(p))
-                                 : fmt::format(", windows of {:g} s", WindowSeconds(p)),
-      p.threads, NameOf(p.isa));
+  const std::string weights = WeightsName(p, l.choice), stored = p.stored.Name();
+  out += fmt::format("weights {}{}, cache {}, batch {}{}, context {}{}, {} threads, {}\n\n", weights,
+                     weights == stored ? " (as stored)" : fmt::format(" (stored as {})", stored), l.choice.kv->name,
+                     l.choice.batch, p.request.beam > 1 ? fmt::format(", {} beams", p.request.beam) : "", info.context,
+                     !hears ? std::string()
+                     : info.type == "audio-llm"
+                         ? fmt::format(", {:g} s of audio ({} tokens)", AudioSeconds(p), AudioTokens(p))
+                         : fmt::format(", windows of {:g} s", WindowSeconds(p)),
+                     p.threads, NameOf(p.isa));
+  for (const auto& [type, bytes] : p.stored.by_type)
+    if (!p.stored.format.empty()) out += fmt::format("in the files: {} bytes of {}\n", bytes, type);
   const auto row = [&](std::string_view name, uint64_t bytes, std::string_view note = "") {
     out += fmt::format("{:<28}{:>16} {:>12}{}{}\n", name, bytes, Human({bytes}), note.empty() ? "" : "  ", note);
   };
@@ -214,6 +223,7 @@ std::string PlanTable(const Planned& p) {
   row("total", sums.total, fmt::format("peak phase: {}", phase));
   out += fmt::format("\nphases: load {}, encode {}, generate {}\n", Human(l.plan.live[0]), Human(l.plan.live[1]),
                      Human(l.plan.live[2]));
+  for (const std::string& note : p.notes) out += "note: " + note + "\n";
   if (!p.fits && p.request.unbounded && !p.request.budget)
     out +=
         fmt::format("more than the {} bytes ({}) that are free here now; smallest budget that works: {} bytes ({})\n",

@@ -30,6 +30,10 @@ Result<std::unique_ptr<Model>> Build(const Json& json, const Workload& n, Anatom
   const bool norm_between = j.Has("projector_ln_mid") && TRY(j.Bool("projector_ln_mid"));
   const int64_t middle = activation == "swiglu" ? hidden / 2 : hidden;
 
+  // Published files hold the projector, and the parts that were trained with it.
+  if (j.Has("audio_model_id")) anatomy.Elsewhere(Component::kEncoder);
+  for (const Component c : {Component::kDecoder, Component::kEmbedding, Component::kLmHead})
+    if (j.Has("text_model_id")) anatomy.Elsewhere(c);
   Hearing hearing = DeclareWhisperTower(tower, anatomy);
   const Scope projector = Scope{&anatomy, "multi_modal_projector."}.As(Component::kProjector);
   DeclareRmsNorm(projector, "ln_pre", stack * tower.d_model);

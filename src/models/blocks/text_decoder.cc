@@ -156,6 +156,7 @@ void DeclareTextWeights(const Scope& root, const Scope& head, const TextConfig& 
   (void)Matrix(root.As(Component::kEmbedding), "embed_tokens.weight", c.vocab_size, c.d_model, ByOut());
   for (int i = 0; i < c.layers; ++i) (void)TextLayer(LayerScope(root, i), c, IsSparse(c, i));
   (void)Vector(root.As(Component::kDecoder), "norm.weight", c.d_model);
+  for (int64_t i = 0; i < c.unread_layers; ++i) root.into->Unused("layers." + std::to_string(c.layers + i) + ".");
   if (!c.tied) (void)Matrix(head.As(Component::kLmHead), "lm_head.weight", c.vocab_size, c.d_model, ByOut());
 }
 
