@@ -40,8 +40,7 @@ class DecoderGolden : public testing::TestWithParam<std::string> {
   void SetUp() override {
     expected_ = Must(ReadJson(kGolden + GetParam() + "/expected.json", Code::kBadInput));
     ids_ = expected_["ids"].get<std::vector<int32_t>>();
-    stored_ = std::string(
-        NameOf(Must(PlanModel(Must(FindModel(kGolden + GetParam() + "/model", ModelUse::kRun)), {})).stored));
+    stored_ = Must(PlanModel(Must(FindModel(kGolden + GetParam() + "/model", ModelUse::kRun)), {})).stored.Name();
   }
   // The logits of all prompt positions, read in pieces of `piece` tokens.
   std::vector<std::vector<float>> Rows(Engine& engine, size_t piece) {

@@ -15,7 +15,7 @@ namespace {
 struct Options {
   SharedOptions shared;
   std::vector<std::string> models;
-  std::string solve, timeline, plot, csv, html;
+  std::string solve, timeline, plot, csv, html, mmproj;
   bool precisions = false, compat = false;
   EngineOptions engine;
 };
@@ -39,11 +39,14 @@ Status Check(const Options& o) {
                                         {!o.timeline.empty(), "--timeline"},
                                         {!o.plot.empty(), "--plot"},
                                         {!o.csv.empty(), "--csv"},
-                                        {!o.html.empty(), "--html"}})
+                                        {!o.html.empty(), "--html"},
+                                        {!o.mmproj.empty(), "--mmproj"}})
       if (given) return Usage(fmt::format("{} is about sotto's own plan; leave --engine out", option));
   if (o.models.size() > 1)
-    for (const auto& [given, option] :
-         {std::pair{!o.solve.empty(), "--solve"}, {o.precisions, "--precisions"}, {!o.timeline.empty(), "--timeline"}})
+    for (const auto& [given, option] : {std::pair{!o.solve.empty(), "--solve"},
+                                        {o.precisions, "--precisions"},
+                                        {!o.timeline.empty(), "--timeline"},
+                                        {!o.mmproj.empty(), "--mmproj"}})
       if (given) return Usage(fmt::format("{} is about one model; name only one", option));
   if (!o.solve.empty()) {
     const Variable variable = TRY(ParseVariable(o.solve));
@@ -64,7 +67,8 @@ Status Check(const Options& o) {
 
 Result<Answered> Ask(const Options& o, const std::string& what) {
   PlanRequest request = TRY(ToRequest(o.shared));
-  const ModelDir dir = TRY(FindModel(what, ModelUse::kPlan));
+  ModelDir dir = TRY(FindModel(what, ModelUse::kPlan));
+  dir.mmproj_path = o.mmproj;
   Answered a;
   if (!o.solve.empty()) {
     a.solution = TRY(Solve(dir, request, TRY(ParseVariable(o.solve)), o.precisions));
@@ -76,7 +80,7 @@ Result<Answered> Ask(const Options& o, const std::string& what) {
   if (!o.precisions) return a;
   a.precisions = TRY(ComparePrecisions(a.planned));
   const Choice& best = a.precisions->rows[a.precisions->best.value_or(a.precisions->smallest)].choice;
-  request.weights = NameOf(best.weights);
+  request.weights = best.weights.as_stored ? "auto" : NameOf(best.weights);
   request.kv = best.kv->name;
   const Bytes budget = a.planned.budget;  // what is free may have changed since the comparison
   a.planned = TRY(PlanModel(dir, request));
@@ -165,7 +169,8 @@ void AddPlan(CLI::App* root, Commands* commands) {
   CLI::App* app =
       root->add_subcommand("plan", "How much memory a model takes, component by component, and whether it fits");
   app->add_option("MODEL", o->models,
-                  "A directory, a config.json, or a published name such as openai/whisper-base; several are compared")
+                  "A directory, a .gguf file, a config.json, or a published name such as openai/whisper-base; several "
+                  "are compared")
       ->required();
   AddShared(app, &o->shared);
   AddEngine(app, &o->engine);
@@ -173,6 +178,7 @@ void AddPlan(CLI::App* root, Commands* commands) {
   app->add_flag("--precisions", o->precisions, "What each precision takes, and which of them fit");
   app->add_option("--plot", o->plot, "Draw memory against context and batch: FILE.svg or FILE.png");
   app->add_option("--timeline", o->timeline, "Draw which tensors live when, phase by phase: FILE.svg or FILE.png");
+  app->add_option("--mmproj", o->mmproj, "The audio half of a .gguf model: its mmproj file");
   app->add_flag("--compat", o->compat,
                 "In JSON, image_memory_gb repeats audio_memory_gb, as other calculators have it");
   app->add_option("--csv", o->csv, "Write a plan for each context and batch as CSV; - is standard output");
@@ -186,6 +192,7 @@ void AddPlan(CLI::App* root, Commands* commands) {
       "  sotto plan Qwen/Qwen2-Audio-7B --precisions --memory 6GiB\n"
       "  sotto plan Qwen/Qwen2-Audio-7B --memory 24GiB --plot memory.png --csv memory.csv --html memory.html\n"
       "  sotto plan Qwen/Qwen2-Audio-7B --engine vllm --memory 24GiB\n"
+      "  sotto plan ultravox.gguf --mmproj mmproj-ultravox.gguf\n"
       "Exit: 0 it fits, 5 it does not (the smallest budget that works is named), 4 bad model, 2 usage.");
   commands->push_back({app, [o] { return Run(*o); }});
 }

@@ -118,7 +118,7 @@ std::string PrecisionText(const Precisions& all, const Planned& p) {
                        r.choice.kv->name, r.sums.weights, total,
                        r.fits ? fmt::format("yes, {} left", Human({budget - total}))
                               : fmt::format("no, {} missing", Human({total - budget})),
-                       r.above_stored ? fmt::format("; gains nothing, stored as {}", NameOf(p.stored)) : "");
+                       r.above_stored ? fmt::format("; gains nothing, stored as {}", p.stored.Name()) : "");
   }
   if (all.best) out += "* the most precise that fits\n";
   return out;

@@ -15,10 +15,14 @@ Result<std::unique_ptr<Engine>> Engine::Open(Planned planned, const std::functio
   if (!planned.layout.model->runs())
     return BadModel(fmt::format("{} can be planned, not run: {}; `sotto plan` answers for it", planned.dir.name,
                                 planned.layout.model->info().not_run));
+  if (!planned.stored.kept.empty())
+    return BadModel(fmt::format("{} holds {} weights, which can be planned, but not run in this version",
+                                planned.dir.name, planned.stored.format));
   if (!planned.fits) return Refusal(planned);
   if (!planned.files)
     return BadModel(planned.dir.name + " has a published config but no weights here; fetch them with: sotto pull " +
                     planned.dir.name);
+  TRY(CheckHeaders(*planned.files, *planned.layout.anatomy));  // planning takes other tools' names for tensors, too
   if (planned.request.tokenizer && !planned.tokenizer)
     return BadModel(fmt::format("{} has no tokenizer.json beside its weights; fetch it from the model's own page",
                                 planned.dir.path));

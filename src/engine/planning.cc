@@ -10,6 +10,9 @@
 #include "plan/machine.h"
 #include "text/sampler.h"
 #include "text/tokenizer.h"
+#include "weights/checkpoint.h"
+#include "weights/gguf_config.h"
+#include "weights/hub_cache.h"
 #include "weights/recipe.h"
 
 namespace sotto {
@@ -35,13 +38,24 @@ DType PublishedType(const Json& config) {
   return DType::kF32;
 }
 
+Result<std::unique_ptr<Model>> BuildWhole(const Json& config, const GgufModel* gguf, const Workload& workload,
+                                          Anatomy& anatomy) {
+  auto model = BuildModel(config, workload, anatomy);
+  if (gguf == nullptr) return model;
+  if (!model.ok()) return Error{model.error().code, gguf->path() + ", read as a config: " + model.error().message};
+  TRY(gguf->AddVision(&anatomy));
+  return model;
+}
+
 }  // namespace
 
-Result<std::vector<Choice>> Ladder(const PlanRequest& request, DType stored) {
+Result<std::vector<Choice>> Ladder(const PlanRequest& request, const StoredWeights& stored) {
   std::vector<WeightKind> weights;
-  if (request.weights == "auto") {
-    weights.push_back({stored});
-    if (stored == DType::kF32) weights.push_back({DType::kF16});
+  if (request.weights == "auto" && !stored.kept.empty()) {
+    weights.push_back({DType::kF32, nullptr, true});
+  } else if (request.weights == "auto") {
+    weights.push_back({stored.dtype});
+    if (stored.dtype == DType::kF32) weights.push_back({DType::kF16});
     weights.push_back({DType::kI8});
   } else {
     weights.push_back(TRY(ParseWeightKind(request.weights)));
@@ -56,7 +70,7 @@ Result<std::vector<Choice>> Ladder(const PlanRequest& request, DType stored) {
       ladder.push_back({w, kv, 1});
       continue;
     }
-    if (w.blocks == nullptr && w.dtype == DType::kF32) ladder.push_back({w, FindKvPolicy("fp32"), 1});
+    if (w == WeightKind{DType::kF32}) ladder.push_back({w, FindKvPolicy("fp32"), 1});
     ladder.push_back({w, FindKvPolicy("fp16"), 1});
   }
   return ladder;
@@ -69,7 +83,7 @@ Result<Layout> LayOut(const Planned& p, const PlanRequest& request, const Choice
   Workload workload{request.context, choice.batch, request.beam, choice.kv, p.threads};
   if (request.audio_seconds > 0) workload.audio_seconds = request.audio_seconds;
   workload.encoder_positions = request.encoder_positions;
-  l.model = TRY(BuildModel(p.config, workload, *l.anatomy));
+  l.model = TRY(BuildWhole(p.config, p.gguf.get(), workload, *l.anatomy));
   if (request.tp > 1) l.anatomy->KeepOneRank(request.tp);
   const bool hears = l.model->info().n_mels > 0;
   const Scope engine{l.anatomy.get(), "engine."};
@@ -91,7 +105,9 @@ Result<Layout> LayOut(const Planned& p, const PlanRequest& request, const Choice
                                 SlidingWindow::MemorySamples(p.mel.n_samples) * sizeof(float), Role::kAudio);
   }
   const Bytes runtime = RuntimeBound(p.threads, hears ? static_cast<int>(choice.batch) : 0);
-  l.plan = Plan(*l.anatomy, MakeRecipe(*l.anatomy, choice.weights, p.isa), runtime);
+  Recipe recipe = MakeRecipe(*l.anatomy, choice.weights, p.isa);
+  if (choice.weights.as_stored) KeepStored(*l.anatomy, p.stored.kept, &recipe);
+  l.plan = Plan(*l.anatomy, std::move(recipe), runtime);
   return l;
 }
 
@@ -125,7 +141,39 @@ Result<MelParams> ReadMel(const ModelDir& dir, const Model& model) {
   return mel;
 }
 
+// The headers decide; without any, the config's word.
+Result<StoredWeights> StoredIn(Planned& p, const Model& model, const Anatomy& anatomy) {
+  const std::string quantization = QuantizationOf(p.config);
+  if (p.files && model.info().type == "encoder-decoder" && quantization.empty()) return CheckHeaders(*p.files, anatomy);
+  if (p.files) return MatchHeaders(*p.files, anatomy, quantization);
+  StoredWeights stored;
+  stored.dtype = PublishedType(p.config);
+  stored.format = quantization;
+  if (quantization.empty() || p.request.weights != "auto") return stored;
+  if (!p.dir.from_catalog)
+    return BadModel(fmt::format(
+        "{} says that its weights are {}, which only the headers of its .safetensors files can count, and there are "
+        "none here; fetch them with sotto pull, or pass --weights bf16 (or another precision) to plan that",
+        p.dir.config_path, quantization));
+  p.notes.push_back(
+      fmt::format("published as {}, planned as {}: the catalogue holds no headers to count packed weights by",
+                  quantization, NameOf(stored.dtype)));
+  return stored;
+}
+
+// An audio half is never taken unasked: which of several belongs to a model, names don't tell.
+void NoteAudioHalf(const ModelDir& dir, std::vector<std::string>* notes) {
+  for (const std::string& name : ListDirectory(dir.path))
+    if (name.starts_with("mmproj") && name.ends_with(".gguf"))
+      notes->push_back(
+          fmt::format("{0}/{1} lies beside it and is not counted; with it: --mmproj {0}/{1}", dir.path, name));
+}
+
 }  // namespace
+
+std::string WeightsName(const Planned& planned, const Choice& choice) {
+  return choice.weights.as_stored ? planned.stored.format : NameOf(choice.weights);
+}
 
 ScratchNeed ScratchOf(const Anatomy& anatomy, const Model& model, int threads) {
   ScratchNeed need{threads, 1, static_cast<int>(model.info().head_dim)};
@@ -137,9 +185,14 @@ ScratchNeed ScratchOf(const Anatomy& anatomy, const Model& model, int threads) {
 Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
   Planned p;
   p.dir = dir;
-  if (!dir.gguf_path.empty())
-    return BadModel(dir.gguf_path + ": GGUF files are not supported in this version; use a Hugging Face directory");
-  p.config = TRY(ReadConfig(dir));
+  if (!dir.gguf_path.empty()) {
+    p.gguf = std::make_shared<const GgufModel>(TRY(GgufModel::Open(dir.gguf_path, dir.mmproj_path)));
+    if (dir.mmproj_path.empty()) NoteAudioHalf(dir, &p.notes);
+  } else if (!dir.mmproj_path.empty()) {
+    return Usage("--mmproj goes with a .gguf file, whose audio half it is; a directory holds both");
+  }
+  const GgufModel* const gguf = p.gguf.get();
+  p.config = gguf != nullptr ? gguf->config() : TRY(ReadConfig(dir));
   if (!p.config.is_object()) return BadModel("config.json is not an object; take it from the model's own page");
   p.isa = TRY(DetectIsa());
   if (request.threads < 0 || request.threads > kMostThreads)
@@ -158,7 +211,7 @@ Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
     Workload least{0, 1, 1, FindKvPolicy("fp32"), 1};
     if (request.audio_seconds > 0)
       least.audio_seconds = request.audio_seconds;  // thirty may not fit the model's context
-    const std::unique_ptr<Model> model = TRY(BuildModel(p.config, least, anatomy));
+    const std::unique_ptr<Model> model = TRY(BuildWhole(p.config, gguf, least, anatomy));
     p.mel = TRY(ReadMel(dir, *model));
     if (const int64_t positions = request.encoder_positions; positions != 0) {
       if (model->info().type != "encoder-decoder")
@@ -170,20 +223,18 @@ Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
                                  positions, model->info().audio_positions));
       p.mel.n_samples = 2 * positions * p.mel.hop;
     }
-    p.stored = PublishedType(p.config);
-    if (dir.has_weights) {
-      p.files = TRY(ModelFiles::Open(dir.path));
-      p.stored = TRY(CheckHeaders(*p.files, anatomy)).dtype;
-    }
+    if (gguf == nullptr && dir.has_weights) p.files = TRY(ModelFiles::Open(dir.path));
+    p.stored = gguf != nullptr ? TRY(gguf->Match(anatomy)) : TRY(StoredIn(p, *model, anatomy));
     if (request.context < 0 || request.context > model->info().max_context)
       return Usage(fmt::format("--context {} is not from 1 to the {} positions that this model was published for",
                                request.context, model->info().max_context));
     if (request.tokenizer) {
-      const bool has =
-          !dir.path.empty() && (FileExists(dir.path + "/tokenizer.json") || FileExists(dir.path + "/vocab.json"));
+      const bool has = gguf == nullptr && !dir.path.empty() &&
+                       (FileExists(dir.path + "/tokenizer.json") || FileExists(dir.path + "/vocab.json"));
       if (has) p.tokenizer = TRY(Tokenizer::Measure(dir.path));
-      p.tokenizer_bytes =
-          has ? p.tokenizer->bytes() : Tokenizer::BytesBound(static_cast<uint64_t>(model->info().vocab_size));
+      p.tokenizer_bytes = has ? p.tokenizer->bytes()
+                              : Tokenizer::BytesBound(std::max(static_cast<uint64_t>(model->info().vocab_size),
+                                                               gguf != nullptr ? gguf->vocabulary() : 0));
     }
   }
   const Bytes available = AvailableMemory();
@@ -233,7 +284,7 @@ Error Refusal(const Planned& planned) {
       "{} weights and "
       "{} cache: pass --memory {}",
       planned.dir.name, planned.budget.n, Human(planned.budget), planned.smallest.n - planned.budget.n,
-      planned.smallest.n, Human(planned.smallest), NameOf(planned.layout.choice.weights),
+      planned.smallest.n, Human(planned.smallest), WeightsName(planned, planned.layout.choice),
       planned.layout.choice.kv->name, planned.smallest.n);
   return e;
 }

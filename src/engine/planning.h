@@ -11,6 +11,7 @@
 #include "models/model.h"
 #include "plan/memory_plan.h"
 #include "text/token_tables.h"
+#include "weights/gguf_config.h"
 #include "weights/loader.h"
 #include "weights/model_dir.h"
 #include "weights/recipe.h"
@@ -64,8 +65,9 @@ struct Layout {
 struct Planned {
   ModelDir dir;
   Json config;
-  DType stored = DType::kF32;       // the files' own precision; config's word for it when there are no files
-  std::optional<ModelFiles> files;  // opened and checked, when there are weights
+  StoredWeights stored;                   // the files' own precision; config's word for it when there are no files
+  std::shared_ptr<const GgufModel> gguf;  // the file's header, when the model is one
+  std::optional<ModelFiles> files;        // opened and checked, when there are weights
   uint64_t tokenizer_bytes = 0;
   std::optional<TokenizerSize> tokenizer;  // when the directory has one
   MelParams mel;                           // without meaning for a model that does not hear
@@ -76,15 +78,19 @@ struct Planned {
   Bytes budget;
   Bytes smallest;  // the least budget that works for this request
   bool fits = false;
-  std::vector<Choice> rejected;  // better ones that did not fit
+  std::vector<Choice> rejected;    // better ones that did not fit
+  std::vector<std::string> notes;  // sentences about what the plan takes for granted
 };
+
+// How the weights of a plan are named: "fp16", "q4_k", or the files' own form ("gguf", "gptq 4-bit").
+std::string WeightsName(const Planned& planned, const Choice& choice);
 
 // kBadModel, kUsage; not fitting is not an error here (Planned::fits), see Refusal().
 Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request);
 
 // What may be chosen for a request, from the most precise down. Nothing above what is stored: it would take memory and add
 // nothing. kUsage.
-Result<std::vector<Choice>> Ladder(const PlanRequest& request, DType stored);
+Result<std::vector<Choice>> Ladder(const PlanRequest& request, const StoredWeights& stored);
 
 // Lays one choice out for `request`, on the model and the machine of `planned`, whose files are not read again.
 Result<Layout> LayOut(const Planned& planned, const PlanRequest& request, const Choice& choice);

@@ -46,6 +46,12 @@ double BytesPerSecond(const Planned& p) {
          AudioSeconds(p);
 }
 
+// "bf16", "gptq 4-bit"; of a GGUF file the bytes of each type.
+Json StoredJson(const StoredWeights& stored) {
+  if (stored.format != "gguf") return stored.Name();
+  return stored.by_type;
+}
+
 Json PhasesJson(const Planned& p) {
   Json phases = Json::array();
   const Layout& l = p.layout;
@@ -143,8 +149,8 @@ Json PlanJson(const Planned& p) {
               {"audio_tokens", AudioTokens(p)},
               {"bytes_per_second_of_audio", info.type == "audio-llm" ? BytesPerSecond(p) : 0.0}}},
             {"workload",
-             {{"weights", NameOf(l.choice.weights)},
-              {"weights_stored", NameOf(p.stored)},
+             {{"weights", WeightsName(p, l.choice)},
+              {"weights_stored", StoredJson(p.stored)},
               {"kv", l.choice.kv->name},
               {"context", info.context},
               {"batch", l.choice.batch},
@@ -175,6 +181,7 @@ Json PlanJson(const Planned& p) {
             {"phases", PhasesJson(p)},
             {"exact", l.plan.exact}};
   if (!p.fits && p.request.budget) j["error"] = ErrorJson(Refusal(p));
+  if (!p.notes.empty()) j["notes"] = p.notes;
   return j;
 }
 
@@ -220,29 +227,33 @@ std::vector<PlanRow> PlanRows(const Planned& p) {
 std::string WorkloadText(const Planned& p) {
   const Layout& l = p.layout;
   const ModelInfo& info = l.model->info();
-  return fmt::format(
-      "weights {}{}, cache {}, batch {}{}, context {}{}, {} threads, {}", NameOf(l.choice.weights),
-      l.choice.weights == WeightKind{p.stored} ? " (as stored)" : fmt::format(" (stored as {})", NameOf(p.stored)),
-      l.choice.kv->name, l.choice.batch, p.request.beam > 1 ? fmt::format(", {} beams", p.request.beam) : "",
-      info.context,
+  const std::string weights = WeightsName(p, l.choice), stored = p.stored.Name();
+  std::string out = fmt::format(
+      "weights {}{}, cache {}, batch {}{}, context {}{}, {} threads, {}", weights,
+      weights == stored ? " (as stored)" : fmt::format(" (stored as {})", stored), l.choice.kv->name, l.choice.batch,
+      p.request.beam > 1 ? fmt::format(", {} beams", p.request.beam) : "", info.context,
       info.type == "decoder"     ? std::string()
       : info.type == "audio-llm" ? fmt::format(", {:g} s of audio ({} tokens)", AudioSeconds(p), AudioTokens(p))
                                  : fmt::format(", windows of {:g} s", WindowSeconds(p)),
       p.threads, NameOf(p.isa));
+  for (const auto& [type, bytes] : p.stored.by_type)
+    if (!p.stored.format.empty()) out += fmt::format("\nin the files: {} bytes of {}", bytes, type);
+  return out;
 }
 
 std::string PlanTable(const Planned& p) {
   const Layout& l = p.layout;
-  std::string out =
-      fmt::format("{}: {}, {} parameters{}{}\n{}\n\n", p.dir.name, l.model->info().type, l.anatomy->Parameters(),
-                  p.request.tp > 1 ? fmt::format(" on each of {} ranks", p.request.tp) : "",
-                  l.model->runs() ? "" : "; planned, not run by this version", WorkloadText(p));
+  std::string out = fmt::format(
+      "{}: {}, {} parameters{}{}\n{}\n\n", p.dir.name, l.model->info().type, l.anatomy->Parameters(),
+      p.request.tp > 1 ? fmt::format(" on each of {} ranks", p.request.tp) : "",
+      l.model->runs() && p.stored.kept.empty() ? "" : "; planned, not run by this version", WorkloadText(p));
   out += fmt::format("{:<28}{:>16}\n", "component", "bytes");
   for (const PlanRow& r : PlanRows(p))
     out +=
         fmt::format("{:<28}{:>16} {:>12}{}{}\n", r.name, r.bytes, Human({r.bytes}), r.note.empty() ? "" : "  ", r.note);
   out += fmt::format("\nphases: load {}, encode {}, generate {}\n", Human(l.plan.live[0]), Human(l.plan.live[1]),
                      Human(l.plan.live[2]));
+  for (const std::string& note : p.notes) out += "note: " + note + "\n";
   if (!p.fits && p.request.unbounded && !p.request.budget)
     out +=
         fmt::format("more than the {} bytes ({}) that are free here now; smallest budget that works: {} bytes ({})\n",
@@ -262,7 +273,7 @@ Comparison Compare(const std::vector<const Planned*>& plans) {
   };
   row("kind", [](const Planned& p) { return p.layout.model->info().type; });
   row("parameters", [](const Planned& p) { return Grouped(p.layout.anatomy->Parameters()); });
-  row("precision", [](const Planned& p) { return NameOf(p.layout.choice.weights); });
+  row("precision", [](const Planned& p) { return WeightsName(p, p.layout.choice); });
   row("cache", [](const Planned& p) { return std::string(p.layout.choice.kv->name); });
   row("context", [](const Planned& p) { return std::to_string(p.layout.model->info().context); });
   row("audio positions", [](const Planned& p) { return std::to_string(AudioTokens(p)); });

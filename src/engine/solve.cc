@@ -71,8 +71,9 @@ Result<Range> AudioRange(const Planned& p) {
 }
 
 // All precisions that a model may be kept in, for the cache that was asked for.
-Result<std::vector<Choice>> EveryPrecision(PlanRequest request, DType stored) {
-  std::vector<std::string> names = {"fp32", stored == DType::kBF16 ? "bf16" : "fp16", "int8"};
+Result<std::vector<Choice>> EveryPrecision(PlanRequest request, const StoredWeights& stored) {
+  std::vector<std::string> names = {"fp32", stored.dtype == DType::kBF16 ? "bf16" : "fp16", "int8"};
+  if (!stored.kept.empty()) names.emplace_back("auto");  // as the files hold them
   names.insert(names.end(), std::begin(kBlockTypes), std::end(kBlockTypes));
   std::vector<Choice> all;
   for (std::string& name : names) {
@@ -82,8 +83,8 @@ Result<std::vector<Choice>> EveryPrecision(PlanRequest request, DType stored) {
   return all;
 }
 
-bool AboveStored(const Choice& c, DType stored) {
-  return c.weights == WeightKind{DType::kF32} && stored != DType::kF32;
+bool AboveStored(const Choice& c, const StoredWeights& stored) {
+  return c.weights == WeightKind{DType::kF32} && (stored.dtype != DType::kF32 || !stored.kept.empty());
 }
 
 }  // namespace
@@ -147,7 +148,7 @@ Result<Solution> Solve(const ModelDir& dir, PlanRequest request, Variable variab
 
   const Answer& best = s.answers[s.best];
   const int64_t value = best.value.value_or(s.range.endless ? 0 : s.range.least);
-  request.weights = NameOf(best.choice.weights);
+  request.weights = best.choice.weights.as_stored ? "auto" : NameOf(best.choice.weights);
   request.kv = best.choice.kv->name;
   switch (variable) {
     case Variable::kContext: request.context = value; break;

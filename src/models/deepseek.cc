@@ -1,6 +1,6 @@
 // DeepSeek-V2 and V3 (https://arxiv.org/abs/2405.04434, https://arxiv.org/abs/2412.19437): latent attention, routed and shared
 // experts behind the first dense layers. transformers' DeepseekV2Config and DeepseekV3Config. The layer that predicts
-// further tokens (num_nextn_predict_layers) is not part of the class, and not counted.
+// further tokens (num_nextn_predict_layers) is not part of the class, and not counted, though the files hold it.
 #include "models/text.h"
 
 namespace sotto {
@@ -20,6 +20,7 @@ Result<TextConfig> ReadDeepseek(const ClassConfig& j) {
   c.moe.ffn = TRY(j.Int("moe_intermediate_size", 1, kMaxWidth));
   c.moe.shared_ffn = c.moe.ffn * TRY(j.Int("n_shared_experts", 0, 1024));
   c.moe.router_bias = j.type() == "deepseek_v3";
+  c.unread_layers = TRY(j.IntOr("num_nextn_predict_layers", 0, 64, 0));
   const int64_t dense = TRY(j.Int("first_k_dense_replace", 0, kMaxLayers));
   c.sparse.resize(static_cast<size_t>(c.layers));
   for (int64_t i = 0; i < c.layers; ++i) c.sparse[static_cast<size_t>(i)] = i >= dense;

@@ -1,6 +1,7 @@
 // Gemma-3n (transformers' Gemma3nForConditionalGeneration): a conformer of the Universal Speech Model, a text decoder with four
 // streams a layer (AltUp), a low-rank path beside attention (Laurel) and an embedding of its own for each layer. The last layers
-// read the caches of earlier ones. Keys and values of those layers stand in the files too, and nothing uses them.
+// read the caches of earlier ones. Keys and values of those layers stand in the files too, and nothing uses them. gemma3n_text is the
+// decoder alone (Gemma3nForCausalLM, and what GGUF files hold).
 #include <fmt/format.h>
 
 #include "models/audio_llm.h"
@@ -73,7 +74,10 @@ void DeclareText(const Scope& root, const Text& t) {
     DeclareLinear(attention, "q_proj", q, c.d_model, false, ByOut(c.head_dim));
     DeclareLinear(attention, "o_proj", c.d_model, q, false, ByIn(c.head_dim));
     DeclareRmsNorm(attention, "q_norm", c.head_dim);
-    if (i < t.own) {
+    if (i >= t.own) {
+      for (const char* name : {"k_proj", "v_proj", "k_norm"})
+        root.into->Unused(fmt::format("layers.{}.self_attn.{}", i, name));
+    } else {
       DeclareLinear(attention, "k_proj", kv, c.d_model, false, ByOut(c.head_dim));
       DeclareLinear(attention, "v_proj", kv, c.d_model, false, ByOut(c.head_dim));
       DeclareRmsNorm(attention, "k_norm", c.head_dim);
@@ -174,8 +178,19 @@ Result<std::unique_ptr<Model>> Build(const Json& json, const Workload& n, Anatom
       });
 }
 
-Architecture g_gemma3n{"gemma3n", Build};
-const bool kRegistered = (RegisterArchitecture(&g_gemma3n), true);
+Result<std::unique_ptr<Model>> BuildText(const Json& json, const Workload& n, Anatomy& anatomy) {
+  const Text text = TRY(ReadTextOf(TRY(ClassConfig::Of(json, "config.json"))));
+  const Scope root{&anatomy, "model."};
+  DeclareText(root, text);
+  ModelInfo info;
+  info.type = "decoder";
+  TextRoom(root.As(Component::kDecoder), text.c, n).Describe(text.c, n, &info);
+  info.not_run = text.c.not_run;
+  return std::unique_ptr<Model>(std::make_unique<PlannedModel>(std::move(info)));
+}
+
+Architecture g_gemma3n{"gemma3n", Build}, g_text{"gemma3n_text", BuildText};
+const bool kRegistered = (RegisterArchitecture(&g_gemma3n), RegisterArchitecture(&g_text), true);
 
 }  // namespace
 }  // namespace sotto

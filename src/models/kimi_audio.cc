@@ -16,6 +16,7 @@ Result<std::unique_ptr<Model>> Build(const Json& json, const Workload& n, Anatom
   TextConfig mimo = text;
   mimo.layers = TRY(j.Int("kimia_mimo_layers", 0, kMaxLayers));
 
+  anatomy.Elsewhere(Component::kEncoder);  // in the folder whisper-large-v3
   Hearing hearing = DeclareWhisperTower(tower, anatomy);
   const Scope projector = Scope{&anatomy, "vq_adaptor."}.As(Component::kProjector);
   DeclareLinear(projector, "layers.0", text.d_model, in);

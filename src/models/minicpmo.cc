@@ -14,6 +14,7 @@ Result<std::unique_ptr<Model>> Build(const Json& json, const Workload& n, Anatom
   const int64_t step = TRY(j.Int("audio_pool_step", 1, 1024)), queries = TRY(j.Int("query_num", 1, 1 << 16));
   const SiglipConfig vision = TRY(ReadSiglip(TRY(j.Part("vision_config", "siglip_vision_model"))));
 
+  anatomy.Unused("tts.");
   Hearing hearing = DeclareWhisperTower(tower, anatomy);
   const Scope projector = Scope{&anatomy, "audio_projection_layer."}.As(Component::kProjector);
   DeclareLinear(projector, "linear1", text.d_model, tower.ffn / 4);

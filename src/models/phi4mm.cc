@@ -80,6 +80,7 @@ Result<std::unique_ptr<Model>> Build(const Json& json, const Workload& n, Anatom
   const ClassConfig layer = TRY(TRY(j.Part("embd_layer")).Part("audio_embd_layer"));
   const int64_t rate = TRY(layer.Int("compression_rate", 1, 1024)) * TRY(layer.Int("downsample_rate", 1, 1024));
 
+  anatomy.Unused("embed_tokens_extend.audio_embed.encoder.encoder_embedding.");  // constants of the mel normalisation
   Hearing hearing = DeclareAudio(Scope{&anatomy, "audio_embed.encoder."}.As(Component::kEncoder), a);
   for (const char* mode : {"speech", "vision"}) {
     const Scope projector = Scope{&anatomy, "audio_embed.projection."}.As(Component::kProjector) / mode;

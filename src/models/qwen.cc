@@ -34,7 +34,8 @@ Result<TextConfig> ReadQwen3Moe(const ClassConfig& j) {
   TextConfig c = TRY(ReadQwen3(j));
   std::fill(c.sliding.begin(), c.sliding.end(), true);  // its class ignores max_window_layers
   c.not_run = "its mixture of experts is not computed by this version";
-  c.moe.experts = TRY(j.Int("num_experts", 1, 1 << 16));
+  const bool renamed = j.Has("num_local_experts") && !j.Has("num_experts");  // transformers 5 writes it so
+  c.moe.experts = TRY(j.Int(renamed ? "num_local_experts" : "num_experts", 1, 1 << 16));
   c.moe.ffn = TRY(j.Int("moe_intermediate_size", 1, kMaxWidth));
   const int64_t step = TRY(j.Int("decoder_sparse_step", 1, kMaxLayers));
   c.sparse.resize(static_cast<size_t>(c.layers));

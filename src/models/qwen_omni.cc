@@ -25,6 +25,14 @@ Result<VisionConfig> ReadVision(const ClassConfig& v) {
   return c;
 }
 
+// "vision_config": false: what a GGUF file holds for seeing has names of its own (weights/gguf_config.h).
+bool Sees(const ClassConfig& j) { return !j.Has("vision_config") || j.json()["vision_config"] != false; }
+
+// The full models' files: parts that speak.
+void LeaveTalkers(Anatomy& anatomy) {
+  for (const char* part : {"talker.", "token2wav.", "code2wav."}) anatomy.Unused(part);
+}
+
 void DeclareMerger(const Scope& at, const VisionConfig& c) {
   DeclareLinear(at, "mlp.0", c.merged, c.merged);
   DeclareLinear(at, "mlp.2", c.out, c.merged);
@@ -68,13 +76,15 @@ Result<std::unique_ptr<Model>> BuildOmni25(const Json& json, const Workload& n, 
   const int64_t out = TRY(a.Int("output_dim", 1, kMaxWidth));
   TextConfig text = TRY(ReadText(TRY(j.Part("text_config", "qwen2_5_omni_text"))));
   text.tied = TRY(j.Bool("tie_word_embeddings"));
-  const VisionConfig vision = TRY(ReadVision(TRY(j.Part("vision_config", "qwen2_5_omni_vision_encoder"))));
+  LeaveTalkers(anatomy);
 
   Hearing hearing = DeclareWhisperTower(tower, anatomy);
   const Scope projector = Scope{&anatomy, "audio_tower."}.As(Component::kProjector);
   DeclareLinear(projector, "proj", out, tower.d_model);
   (void)RowTable(projector, "audio_bos_eos_token.weight", 2, out);
-  DeclareVision25(Scope{&anatomy, "visual."}.As(Component::kVision), vision);
+  if (Sees(j))
+    DeclareVision25(Scope{&anatomy, "visual."}.As(Component::kVision),
+                    TRY(ReadVision(TRY(j.Part("vision_config", "qwen2_5_omni_vision_encoder")))));
   hearing.window_tokens = PooledLength(hearing.frames);
   hearing.tokens = PooledLength(MelFrames(Samples(n.audio_seconds)));
   return FinishAudioLlm(hearing, text, n, anatomy);
@@ -113,15 +123,17 @@ Result<std::unique_ptr<Model>> BuildOmni3(const Json& json, const Workload& n, A
       whole.Has("thinker_config") ? TRY(whole.Part("thinker_config", "qwen3_omni_moe_thinker")) : whole;
   TextConfig text = TRY(ReadText(TRY(j.Part("text_config", "qwen3_omni_moe_text"))));
   text.tied = TRY(j.Bool("tie_word_embeddings"));
-  const ClassConfig v = TRY(j.Part("vision_config", "qwen3_omni_moe_vision_encoder"));
-  const VisionConfig vision = TRY(ReadVision(v));
-  const int64_t positions = TRY(v.Int("num_position_embeddings", 1, 1 << 20));
-  if (!v.Has("deepstack_visual_indexes") || !v.json()["deepstack_visual_indexes"].is_array())
-    return v.Bad("deepstack_visual_indexes", "must list layers");
+  LeaveTalkers(anatomy);
   const Hearing hearing =
       TRY(DeclareConvTower(TRY(j.Part("audio_config", "qwen3_omni_moe_audio_encoder")), n, anatomy));
-  DeclareVision3(Scope{&anatomy, "visual."}.As(Component::kVision), vision, positions,
-                 std::min<size_t>(v.json()["deepstack_visual_indexes"].size(), 4096));
+  if (Sees(j)) {
+    const ClassConfig v = TRY(j.Part("vision_config", "qwen3_omni_moe_vision_encoder"));
+    const int64_t positions = TRY(v.Int("num_position_embeddings", 1, 1 << 20));
+    if (!v.Has("deepstack_visual_indexes") || !v.json()["deepstack_visual_indexes"].is_array())
+      return v.Bad("deepstack_visual_indexes", "must list layers");
+    DeclareVision3(Scope{&anatomy, "visual."}.As(Component::kVision), TRY(ReadVision(v)), positions,
+                   std::min<size_t>(v.json()["deepstack_visual_indexes"].size(), 4096));
+  }
   return FinishAudioLlm(hearing, text, n, anatomy);
 }
 

@@ -67,7 +67,7 @@ Result<TextConfig> ReadCommonText(const ClassConfig& j) {
   c.ffn = TRY(j.Int("intermediate_size", 1, kMaxWidth));
   c.vocab_size = TRY(j.Int("vocab_size", 1, kMaxVocab));
   c.max_context = TRY(j.Int("max_position_embeddings", 1, kMaxContext));
-  c.tied = TRY(j.Bool("tie_word_embeddings"));
+  c.tied = TRY(j.BoolOr("tie_word_embeddings", false));  // a class that says nothing leaves it to the config around it
   c.head_dim = TRY(j.IntOr("head_dim", 1, kMaxWidth, c.d_model / c.heads));
   if (c.head_dim == 0) return j.Bad("num_attention_heads", fmt::format("is {}, more than 'hidden_size'", c.heads));
   if (c.heads % c.kv_heads != 0)

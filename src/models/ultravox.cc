@@ -89,6 +89,10 @@ Result<std::unique_ptr<Model>> Build(const Json& json, const Workload& n, Anatom
   if (!c.swiglu) text.not_run = "its projector's activation is '" + activation.substr(0, 40) + "', not swiglu";
   if (c.swiglu && c.hidden % 2 != 0) return j.Bad("hidden_size", "is odd, and the projector's activation halves it");
 
+  // Published files hold the projector, and the parts that were trained with it.
+  if (j.Has("audio_model_id")) anatomy.Elsewhere(Component::kEncoder);
+  for (const Component c : {Component::kDecoder, Component::kEmbedding, Component::kLmHead})
+    if (j.Has("text_model_id")) anatomy.Elsewhere(c);
   auto encoder = MakeWhisperTower(tower, anatomy);
   Hearing hearing = HearingOf(tower);
   hearing.window_tokens = CeilDiv(hearing.positions, c.stack);

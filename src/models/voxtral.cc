@@ -14,14 +14,14 @@ void DeclareProjector(Anatomy& anatomy, int64_t in, int64_t out) {
 
 class Side final : public AudioSide {
  public:
-  Side(const Scope& at, int64_t stack, int64_t in, int64_t out, int64_t most)
-      : stack_(stack),
+  Side(const Scope& at, int64_t width, int64_t in, int64_t out, int64_t most)
+      : width_(width),
         in_(in),
         linear1_(at, "linear_1.weight", out, in),
         linear2_(at, "linear_2.weight", out, out),
         hidden_(at.During(kEncode), "hidden", most, out) {}
   Part PartOf(int64_t, int64_t window_frames) const override { return {window_frames, window_frames / 2}; }  // padded
-  int64_t Tokens(int64_t states) const override { return states / stack_; }
+  int64_t Tokens(int64_t states) const override { return states * width_ / in_; }
   void Project(Backend& ops, const Run& run, View states, View vectors) const override {
     const View stacked{states.data, states.dtype, vectors.rows, in_, in_};
     const View hidden = run[hidden_].Rows(0, vectors.rows);
@@ -30,7 +30,7 @@ class Side final : public AudioSide {
   }
 
  private:
-  int64_t stack_, in_;  // states side by side, and their width together
+  int64_t width_, in_;  // of a state; of what is projected: several states side by side
   Matrix linear1_, linear2_;
   Buffer hidden_;
 };
@@ -40,14 +40,13 @@ Result<std::unique_ptr<Model>> BuildVoxtral(const Json& json, const Workload& n,
   const AudioEncoderConfig tower = TRY(ReadWhisperTower(TRY(j.Part("audio_config", "voxtral_encoder"))));
   TextConfig text = TRY(ReadText(TRY(j.Part("text_config", "llama"))));
   text.tied = false;
-  if (tower.ffn % tower.d_model != 0 || tower.positions % (tower.ffn / tower.d_model) != 0)
-    return j.Bad("audio_config", "has states that do not stack to the width of its feed-forward layers");
-  const int64_t stack = tower.ffn / tower.d_model;
+  if (tower.positions * tower.d_model % tower.ffn != 0)
+    text.not_run = "its window does not divide into rows as wide as its feed-forward layers";
   auto encoder = MakeWhisperTower(tower, anatomy);
   Hearing hearing = HearingOf(tower);
-  hearing.window_tokens = hearing.positions / stack;
+  hearing.window_tokens = hearing.positions * tower.d_model / tower.ffn;
   hearing.tokens = OverWindows(Samples(n.audio_seconds), [&](int64_t) { return hearing.window_tokens; });
-  auto side = std::make_unique<Side>(Scope{&anatomy, "multi_modal_projector."}.As(Component::kProjector), stack,
+  auto side = std::make_unique<Side>(Scope{&anatomy, "multi_modal_projector."}.As(Component::kProjector), tower.d_model,
                                      tower.ffn, text.d_model, hearing.window_tokens);
   return MakeAudioLlm(std::move(encoder), std::move(side), hearing, text, n, anatomy);
 }

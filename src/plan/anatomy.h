@@ -91,8 +91,18 @@ class Anatomy {
   // Leaves of every slot the part that one of `ranks` holds. Parameters() then counts a rank's.
   void KeepOneRank(int64_t ranks);
 
+  // Where a model's files and its slots differ by right. Elsewhere: a part whose tensors may stand in another model's files (the
+  // config names it) or in none of this kind (LoRA). Unused: tensors that files hold and nothing reads, by the beginning of
+  // their plain names (weights/stored.h).
+  void Elsewhere(Component component) { elsewhere_ |= 1U << static_cast<int>(component); }
+  bool IsElsewhere(Component component) const { return (elsewhere_ >> static_cast<int>(component) & 1U) != 0; }
+  void Unused(std::string beginning) { unused_.push_back(std::move(beginning)); }
+  std::span<const std::string> unused() const { return unused_; }
+
  private:
   std::vector<Slot> slots_;
+  std::vector<std::string> unused_;
+  uint32_t elsewhere_ = 0;
 };
 
 // Where in a model a member stands: carries the name's prefix, the component, the layer and the lifetime down.

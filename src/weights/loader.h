@@ -4,14 +4,9 @@
 #include "base/threads.h"
 #include "plan/arena.h"
 #include "weights/safetensors.h"
+#include "weights/stored.h"
 
 namespace sotto {
-
-// What planning learns from the headers.
-struct StoredWeights {
-  DType dtype = DType::kF32;  // of most of the matrices' bytes
-  uint64_t parameters = 0;
-};
 
 // Every weight slot has a tensor of its shape and a type that sotto reads (F32, F16, BF16), and no tensor is left over: else
 // kBadModel naming the tensor, both shapes, or both counts.

@@ -64,6 +64,8 @@ Result<ModelDir> FromFile(const std::string& file, ModelUse use) {
   ModelDir model;
   model.path = Parent(file);
   if (file.ends_with(".gguf")) {
+    if (use != ModelUse::kPlan)
+      return BadModel(file + ": GGUF files can be planned, but not run in this version; use a Hugging Face directory");
     model.gguf_path = file;
     model.name = LastComponent(file);
     model.has_weights = true;

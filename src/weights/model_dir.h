@@ -22,6 +22,7 @@ struct ModelDir {
   std::string name;         // for reports: "openai/whisper-tiny", or the last component of the path
   std::string config_path;  // config.json, or the catalogue's file; "" for a .gguf
   std::string gguf_path;    // the .gguf file; "" for everything else
+  std::string mmproj_path;  // the audio half of a .gguf, when it is wanted
   std::string commit;       // of the Hugging Face cache's snapshot; "" for everything else
   bool has_weights = false;
   bool from_catalog = false;
@@ -29,7 +30,7 @@ struct ModelDir {
 
 // `what` is, in this order:
 //   a directory with a config.json             ./whisper-tiny
-//   a .gguf file                               model.gguf
+//   a .gguf file, to plan                      model.gguf, or the first of model-00001-of-00003.gguf
 //   a config.json, to plan                     whisper-tiny/config.json
 //   owner/name or owner/name@revision in the Hugging Face cache (hub_cache.h), revision "main" unless given
 //   owner/name in the catalogue, to plan       SOTTO_CATALOG, SetCatalogDir, <executable>/../share/sotto/catalog, the

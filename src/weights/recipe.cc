@@ -24,6 +24,7 @@ Stored StoredMatrix(const Slot& s, const WeightKind& weights, Isa isa) {
 }  // namespace
 
 std::string NameOf(const WeightKind& kind) {
+  if (kind.as_stored) return "as stored";
   return kind.blocks != nullptr ? Lower(std::string(kind.blocks->name)) : std::string(NameOf(kind.dtype));
 }
 
@@ -53,6 +54,18 @@ Recipe MakeRecipe(const Anatomy& anatomy, const WeightKind& weights, Isa isa) {
     }
   }
   return recipe;
+}
+
+void KeepStored(const Anatomy& anatomy, std::span<const Kept> kept, Recipe* recipe) {
+  size_t weight = 0;
+  for (uint32_t id = 0; id < recipe->size(); ++id) {
+    const Slot& slot = anatomy.at(id);
+    if (slot.role != Role::kWeight) continue;
+    CHECK(weight < kept.size());
+    const auto [all, bytes] = kept[weight++];
+    const auto part = static_cast<unsigned __int128>(bytes) * std::min(slot.Elements(), all);
+    (*recipe)[id] = {Bytes{all == 0 ? bytes : static_cast<uint64_t>((part + all - 1) / all)}, DType::kU8, 1};
+  }
 }
 
 }  // namespace sotto

@@ -1,17 +1,20 @@
 // How each slot of an anatomy is stored when the weights are held as one element type.
 #pragma once
+#include <span>
 #include <string>
 
 #include "codec/ggml_types.h"
 #include "codec/panel.h"
 #include "plan/memory_plan.h"
+#include "weights/stored.h"
 
 namespace sotto {
 
-// How matrices are held: as an element type in panels, or in the blocks of a GGUF type.
+// How matrices are held: as an element type in panels, in the blocks of a GGUF type, or as the files hold them.
 struct WeightKind {
   DType dtype = DType::kF32;         // kF32, kF16, kBF16 or kI8
   const GgmlType* blocks = nullptr;  // instead
+  bool as_stored = false;            // instead: KeepStored says how many bytes
   friend bool operator==(const WeightKind&, const WeightKind&) = default;
 };
 std::string NameOf(const WeightKind& kind);  // "fp16", "int8", "q4_K"
@@ -22,5 +25,8 @@ Result<WeightKind> ParseWeightKind(const std::string& name);
 // Matrices as `weights`; norms and biases stay fp32; rows that are only added (positions) are fp32, bf16 or fp16 (for all
 // that is smaller). Everything else is as declared.
 Recipe MakeRecipe(const Anatomy& anatomy, const WeightKind& weights, Isa isa);
+
+// Weights take the bytes that they have in the files (StoredWeights::kept); one rank's slots, their part of them.
+void KeepStored(const Anatomy& anatomy, std::span<const Kept> kept, Recipe* recipe);
 
 }  // namespace sotto

@@ -16,7 +16,7 @@ Case CaseOf(const Planned& p, const ForeignRequest& request) {
   Case c{p, info};
   if (const auto type = p.config.find("model_type"); type != p.config.end() && type->is_string()) c.model_type = *type;
   // Not what sotto chose for its own budget: what was asked for, or what the files hold.
-  c.weights = p.request.weights == "auto" ? WeightKind{p.stored} : p.layout.choice.weights;
+  c.weights = p.request.weights == "auto" ? WeightKind{p.stored.dtype} : p.layout.choice.weights;
   c.size = c.weights.blocks != nullptr || c.weights.dtype == DType::kI8 ? 0 : SizeOf(c.weights.dtype);
   c.positions = info.context;
   c.batch = p.layout.choice.batch;
@@ -74,6 +74,10 @@ std::string_view NameOf(Moment moment) {
 }
 
 Result<ForeignPlan> PlanForeign(const Planned& planned, const ForeignRequest& request) {
+  if (!planned.stored.kept.empty() && planned.request.weights == "auto")
+    return Usage(
+        fmt::format("{} holds {} weights, for which other engines' rules are not known; name the type with --weights",
+                    planned.dir.name, planned.stored.format));
   const Case c = CaseOf(planned, request);
   ForeignPlan plan;
   if (request.engine == "transformers") {

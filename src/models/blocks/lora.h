@@ -19,6 +19,7 @@ inline Status DeclareLora(const ClassConfig& adapter, const TextConfig& text, An
   if (!adapter.Has("target_modules") || !adapter.json()["target_modules"].is_array() ||
       adapter.json()["target_modules"].size() > 16)
     return adapter.Bad("target_modules", "must list the matrices that LoRA changes");
+  anatomy.Elsewhere(Component::kAdapters);  // in adapter_model.safetensors
   const Scope at = Scope{&anatomy, "lora."}.As(Component::kAdapters);
   const int64_t q = text.heads * text.head_dim, kv = text.kv_heads * text.head_dim;
   for (const Json& module : adapter.json()["target_modules"]) {

@@ -176,6 +176,8 @@ TextDecoder::TextDecoder(const Scope& root, const Scope& head, TextConfig config
       }()),
       norm_(root.As(Component::kDecoder), "norm.weight", c_.d_model),
       room_([&]() -> TextRoom {
+        for (int64_t i = 0; i < c_.unread_layers; ++i)
+          root.into->Unused("layers." + std::to_string(c_.layers + i) + ".");
         if (!c_.tied) head_ = Matrix(head.As(Component::kLmHead), "lm_head.weight", c_.vocab_size, c_.d_model, ByOut());
         return {root.As(Component::kDecoder), c_, n};
       }()) {}

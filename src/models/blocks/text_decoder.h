@@ -37,7 +37,8 @@ struct TextConfig {
   bool post_norms = false;            // behind attention and MLP too (Gemma 2 and 3)
   int64_t window = 0;                 // positions that a sliding layer sees
   std::vector<bool> sliding, sparse;  // by layer; empty: none
-  int64_t shared_kv_layers = 0;       // the last ones, which read an earlier layer's cache (Gemma-3n)
+  int64_t unread_layers = 0;     // behind the last one in the files, for guessing further tokens: nothing reads them
+  int64_t shared_kv_layers = 0;  // the last ones, which read an earlier layer's cache (Gemma-3n)
   MoeConfig moe;
   MlaConfig mla;
   float rms_eps = 1e-6F;

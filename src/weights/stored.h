@@ -1,0 +1,52 @@
+// How a model's weights are stored in its files, slot by slot, and the names by which files and slots find each other.
+#pragma once
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "plan/anatomy.h"
+
+namespace sotto {
+
+// A weight slot as the files hold it.
+struct Kept {
+  uint64_t elements = 0, bytes = 0;
+};
+
+// What planning learns from the headers.
+struct StoredWeights {
+  DType dtype = DType::kF32;                // plain numbers: of most of the matrices' bytes
+  uint64_t parameters = 0;                  // in the files; 0 where packing hides it
+  std::string format;                       // "gguf", "gptq 4-bit", "fp8" …; "" for plain numbers
+  std::vector<Kept> kept;                   // each weight slot, in the anatomy's order; empty for plain numbers
+  std::map<std::string, uint64_t> by_type;  // bytes of all tensors in the files: "q4_k", "i32" …
+
+  std::string Name() const { return format.empty() ? std::string(NameOf(dtype)) : format; }
+};
+
+// Without the wrappers that tools and versions put around the same modules: "model.language_model.layers.0.mlp.up_proj.weight",
+// "language_model.model.layers.0…" and "thinker.model.layers.0…" are all "layers.0.mlp.up_proj.weight".
+std::string PlainName(std::string_view name);
+
+// Whether a tensor of this shape, outermost first, is the slot's: dimensions of 1 don't count, and neighbours may be one in the
+// slot (a convolution's taps, stacked experts).
+bool FitsSlot(const Slot& slot, std::span<const int64_t> shape);
+
+// The weight slots of an anatomy by their plain names.
+class WeightNames {
+ public:
+  explicit WeightNames(const Anatomy& anatomy);
+  size_t count() const { return slots_.size(); }
+  const Slot& slot(size_t weight) const { return *slots_[weight]; }  // in the anatomy's order
+  std::optional<size_t> Find(const std::string& plain) const;
+
+ private:
+  std::vector<const Slot*> slots_;
+  std::unordered_map<std::string, size_t> by_name_;
+};
+
+}  // namespace sotto
