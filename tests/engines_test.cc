@@ -68,7 +68,7 @@ class Engines : public testing::Test {
   }
 
   std::string Write(const std::string& name, const Json& config) const {
-    const std::string path = dir_ / (name + ".json");
+    std::string path = dir_ / (name + ".json");
     std::ofstream(path) << config.dump();
     return path;
   }
