@@ -212,9 +212,9 @@ std::vector<PlanRow> PlanRows(const Planned& p) {
   }
   rows.push_back({"KV cache", sums.kv});
   rows.push_back({"  self-attention", KvBytes(p, false),
-                  sums.kv < KvBytes(p, false) ? "shares addresses with the encoder's activations"
-                  : info.type != "audio-llm"  ? ""
-                                              : fmt::format("{:.0f} bytes a second of audio", BytesPerSecond(p))});
+                  sums.kv < KvBytes(p, false) + KvBytes(p, true) ? "shares addresses with the encoder's activations"
+                  : info.type != "audio-llm"                     ? ""
+                                             : fmt::format("{:.0f} bytes a second of audio", BytesPerSecond(p))});
   if (KvBytes(p, true) > 0) rows.push_back({"  cross-attention", KvBytes(p, true), "does not grow"});
   rows.push_back({"activations", sums.activations});
   if (info.type != "decoder") rows.push_back({"audio", sums.audio, "the same for any length"});
