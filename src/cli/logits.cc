@@ -182,7 +182,7 @@ void AddLogits(CLI::App* root, Commands* commands) {
   app->footer(
       "Examples:\n"
       "  sotto logits models/demo-asr --audio talk.wav --ids 1,2,3 --greedy 20 -o logits.npy\n"
-      "  sotto logits models/demo-lm --ids 1,2,3 --greedy 20\n"
+      "  sotto logits meta-llama/Llama-3.2-1B --ids 1,2,3 --greedy 20\n"
       "Weights are as stored and the cache is fp32 unless told otherwise.");
   commands->push_back({app, [o] {
                          const Status done = Logits(*o);

@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "cli/options.h"
+#include "engine/audio_prompt.h"
 #include "engine/generate.h"
 #include "engine/report.h"
 
@@ -17,6 +18,7 @@ struct Options {
   SamplerSettings sampler;
   GenerateOptions generate;
   std::string model, prompt;
+  std::vector<std::string> audio;
   bool ledger = false, quiet = false;
 };
 
@@ -30,6 +32,8 @@ Result<std::unique_ptr<Engine>> Open(const Options& o) {
   if (const std::string& type = planned.layout.model->info().type; type == "encoder-decoder")
     return BadModel(fmt::format("{} turns speech into text and takes no prompt; use: sotto transcribe {} AUDIO",
                                 dir.name, o.model));
+  if (!o.audio.empty() && planned.layout.model->info().type != "audio-llm")
+    return Usage(fmt::format("--audio has no effect here: {} reads text only", dir.name));
   Bar bar(!o.quiet);
   return Engine::Open(std::move(planned), [&](uint64_t done, uint64_t total) {
     bar.Show("loading", static_cast<double>(done), static_cast<double>(total));
@@ -49,18 +53,38 @@ Json LogprobsJson(const Generated& answer, const Tokenizer& tokenizer) {
   return all;
 }
 
+// Where audios are heard in a prompt that marks no place for them: before it.
+constexpr std::string_view kAudioMark = "<|audio|>";
+constexpr int32_t kAudioPlace = INT32_MAX;
+
+Result<std::vector<int32_t>> Encode(const Tokenizer& tokenizer, const std::string& prompt, size_t audios) {
+  std::vector<int32_t> ids;
+  std::string_view rest = prompt;
+  if (rest.find(kAudioMark) == rest.npos) ids.assign(audios, kAudioPlace);
+  while (audios > 0 && rest.find(kAudioMark) != rest.npos) {
+    const size_t at = rest.find(kAudioMark);
+    TRY(tokenizer.Encode(rest.substr(0, at), /*parse_special=*/true, &ids));
+    ids.push_back(kAudioPlace);
+    rest.remove_prefix(at + kAudioMark.size());
+  }
+  TRY(tokenizer.Encode(rest, /*parse_special=*/true, &ids));
+  return ids;
+}
+
 Result<int> Answer(const Options& o) {
   std::string prompt = o.prompt;
   if (prompt == "-") prompt = {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
   std::unique_ptr<Engine> engine = TRY(Open(o));
   const std::vector<int32_t> end_tokens = TRY(EndTokens(engine->planned()));
-  std::vector<int32_t> ids;
-  TRY(engine->tokenizer().Encode(prompt, /*parse_special=*/true, &ids));
+  const std::vector<int32_t> ids = TRY(Encode(engine->tokenizer(), prompt, o.audio.size()));
   if (ids.empty()) return Usage("the prompt is empty; give some text");
   Sampler sampler(o.sampler, engine->model().info().vocab_size, engine->run(kRunning)[engine->layout().slots.sampler]);
   TextSession session(*engine);
-  TRY(session.Read(ids, StopFlag()));
-  for (const int32_t id : ids) sampler.Saw(id);
+  std::vector<std::string> warnings;
+  const PromptCount count = TRY(ReadPrompt(session, *engine, ids, kAudioPlace, o.audio, StopFlag(), &warnings));
+  for (const std::string& w : warnings) fmt::print(stderr, "sotto: warning: {}\n", w);
+  for (const int32_t id : ids)
+    if (id != kAudioPlace) sampler.Saw(id);
   const Generated answer =
       Generate(session, engine->tokenizer(), sampler, o.generate, end_tokens, StopFlag(), [&](std::string_view text) {
         if (o.shared.json) return;
@@ -71,7 +95,10 @@ Result<int> Answer(const Options& o) {
   if (o.shared.json) {
     Json j = {{"text", answer.text},
               {"finish_reason", NameOf(answer.end)},
-              {"usage", {{"prompt_tokens", ids.size()}, {"completion_tokens", answer.ids.size()}}},
+              {"usage",
+               {{"prompt_tokens", count.text + count.audio},
+                {"audio_tokens", count.audio},
+                {"completion_tokens", answer.ids.size()}}},
               {"ids", answer.ids},
               {"plan", PlanJson(engine->planned())},
               {"ledger", LedgerJson(ledger)}};
@@ -117,6 +144,7 @@ void AddRun(CLI::App* root, Commands* commands) {
   CLI::App* app = root->add_subcommand("run", "A prompt in, an answer out, inside a memory budget");
   app->add_option("MODEL", o->model, "A directory, or owner/name in the Hugging Face cache")->required();
   app->add_option("PROMPT", o->prompt, "Text; - is standard input")->required();
+  app->add_option("--audio,-a", o->audio, "Audio that the model hears where the prompt says <|audio|>, or before it");
   AddShared(app, &o->shared);
   AddSampling(app, &o->sampler, &o->generate);
   app->add_flag("--ledger", o->ledger, "Print planned against actual memory on standard error");
@@ -124,7 +152,8 @@ void AddRun(CLI::App* root, Commands* commands) {
   app->footer(
       "Examples:\n"
       "  sotto run meta-llama/Llama-3.2-1B 'The capital of Italy is' -n 20 --memory 2GiB\n"
-      "  sotto run models/demo-lm - --temperature 0.8 --seed 7 < story.txt\n"
+      "  sotto run meta-llama/Llama-3.2-1B - --temperature 0.8 --seed 7 < story.txt\n"
+      "  sotto run Qwen/Qwen2-Audio-7B 'Generate the caption in English:' --audio glass.wav --memory 10GiB\n"
       "Exit: 0 done, 2 usage, 4 bad model, 5 does not fit, 130 interrupted.");
   commands->push_back({app, [o] {
                          StopFlag();
