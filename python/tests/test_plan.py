@@ -295,7 +295,7 @@ class Threads(unittest.TestCase):
             before, tries = count[0], 0
             while count[0] == before and tries < 500:
                 tries += 1
-                _sotto.plan(b"openai/whisper-large-v3", None, "auto", "auto", 0, 0, 1, 1, 0.0, 1, False)
+                _sotto.plan(b"openai/whisper-large-v3", None, "auto", "auto", 0, 0, 1, 1, 0.0, 0, 1, False)
             self.assertGreater(count[0], before, "no other thread ran in 500 plans")
         finally:
             sys.setswitchinterval(interval)
