@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "codec/block_panel.h"
 #include "codec/half.h"
 #include "codec/pack.h"
 
@@ -33,10 +34,12 @@ uint64_t Groups(PanelFormat f, int64_t k) {
 }
 
 uint64_t CodeBytes(PanelFormat f, int64_t k) {
+  if (f.blocks != nullptr) return GgmlBytes(*f.blocks, kPanel, static_cast<uint64_t>(k));
   return SatMul(Groups(f, k), kPanel * static_cast<uint64_t>(f.group) * SizeOf(f.dtype));
 }
 
 void CheckFormat(PanelFormat f) {
+  if (f.blocks != nullptr) return CHECK(f.dtype == DType::kU8 && f.group == 1);
   CHECK(f.dtype == DType::kF32 || f.dtype == DType::kF16 ? f.group == 1
         : f.dtype == DType::kBF16                        ? f.group == 2
                                                          : f.dtype == DType::kI8 && (f.group == 2 || f.group == 4));
@@ -50,6 +53,8 @@ PanelFormat FormatFor(DType dtype, Isa isa) {
   if (dtype == DType::kI8) return {dtype, isa == Isa::kAvx2 ? 2 : 4};
   return {dtype, 1};
 }
+
+PanelFormat FormatFor(const GgmlType& blocks, Isa) { return {DType::kU8, 1, &blocks}; }
 
 uint64_t ScalesOffset(PanelFormat f, int64_t k) { return RoundUp(CodeBytes(f, k), 64); }
 
@@ -68,6 +73,7 @@ void PackPanel(Isa isa, PanelFormat f, DType source, std::span<const std::byte* 
   CheckFormat(f);
   CHECK(source == DType::kF32 || source == DType::kF16 || source == DType::kBF16);
   CHECK(!rows.empty() && rows.size() <= kPanel && k >= 0);
+  if (f.blocks != nullptr) return QuantizePanel(f, source, rows, k, out);
   KernelsFor(isa).pack(f, source, rows, k, out);
   const uint64_t end = CodeBytes(f, k);
   std::memset(out + end, 0, ScalesOffset(f, k) - end);
@@ -85,6 +91,7 @@ void UnpackRow(const WeightView& w, int64_t row, float* out) {
   CHECK(row >= 0 && row < w.out);
   const PanelFormat f = FormatOf(w);
   CheckFormat(f);
+  if (f.blocks != nullptr) return UnpackBlockRow(w, row, out);
   const std::byte* panel = w.data + static_cast<uint64_t>(row / kPanel) * PanelStride(f, w.in);
   const int64_t lane = row % kPanel, group = f.group;
   float scale = 1;

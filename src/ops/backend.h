@@ -75,7 +75,8 @@ class Backend {
 
   // out[r, n] = sum_k x[r, k] w[n, k] + bias[n]. x: [rows, w.in], rows may overlap (stride < cols: a convolution);
   // bias: [1, w.out] or empty; out: [rows, w.out], not overlapping x. kI8 weights: each row of x is quantized to int8
-  // with scale absmax / 127 and the products are summed exactly; w.in <= 131,072.
+  // with scale absmax / 127 and the products are summed exactly; w.in <= 131,072. Weights in blocks of a GGUF type that
+  // DequantizerOf knows are dequantized, fp32 arithmetic.
   virtual void Linear(View x, const WeightView& w, View bias, View out, Into into = Into::kStore) = 0;
 
   // Every query attends to every key: out[:, head] = softmax(scale q k^T) v. q, out: [queries, heads * head_dim], k, v:
@@ -107,7 +108,7 @@ std::unique_ptr<Backend> MakeRefBackend();
 // The largest extents that a CPU backend will meet; they size its scratch.
 struct ScratchNeed {
   int threads = 1;
-  int64_t in = 0;     // widest w.in of a kI8 Linear
+  int64_t in = 0;     // widest w.in of a Linear with kI8 weights or blocks
   int head_dim = 64;  // largest of Attend and AttendCache
 };
 Bytes CpuScratchBytes(const ScratchNeed& need);

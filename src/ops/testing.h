@@ -50,12 +50,13 @@ struct Matrix {
 
 // Weights of a matrix in the format of one instruction set.
 struct Packed {
-  Packed(const Matrix& w, DType dtype, Isa isa) : bytes(0) {
-    const PanelFormat f = FormatFor(dtype, isa);
+  Packed(const Matrix& w, DType dtype, Isa isa) : Packed(w, FormatFor(dtype, isa), isa) {}
+  Packed(const Matrix& w, const GgmlType& type, Isa isa) : Packed(w, FormatFor(type, isa), isa) {}
+  Packed(const Matrix& w, PanelFormat f, Isa isa) : bytes(0) {
     const uint64_t stride = PanelStride(f, w.cols);
     bytes = std::vector<std::byte>(PanelBytes(f, w.rows, w.cols).n + 64);
     std::byte* at = bytes.data() + (64 - reinterpret_cast<uintptr_t>(bytes.data()) % 64) % 64;
-    view = {at, dtype, f.group, w.rows, w.cols};
+    view = {at, f.dtype, f.group, w.rows, w.cols, f.blocks};
     for (int64_t n = 0; n < w.rows; n += kPanel, at += stride) {
       std::vector<const std::byte*> rows;
       for (int64_t r = n; r < std::min<int64_t>(w.rows, n + kPanel); ++r)

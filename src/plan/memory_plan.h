@@ -9,13 +9,16 @@
 
 namespace sotto {
 
+struct GgmlType;  // codec/ggml_types.h
+
 inline constexpr uint64_t kSlotAlign = 64;  // a cache line, and the widest vector
 
 // How each slot is stored: the recipe's choice for weights, the slot's own type for everything else.
 struct Stored {
   Bytes bytes;
   DType dtype = DType::kF32;
-  int group = 1;  // panels (codec/panel.h); 1 elsewhere
+  int group = 1;                     // panels (codec/panel.h); 1 elsewhere
+  const GgmlType* blocks = nullptr;  // panels of such blocks; dtype is kU8 then
 };
 using Recipe = std::vector<Stored>;  // by slot id
 

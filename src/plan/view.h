@@ -9,6 +9,8 @@
 
 namespace sotto {
 
+struct GgmlType;  // codec/ggml_types.h
+
 // A matrix [rows, cols] in memory; row r starts at element r * stride. Rows may overlap (stride < cols), which is how a
 // convolution reads its input without a copy. A vector is a view of one row.
 struct View {
@@ -33,9 +35,10 @@ struct View {
 // A weight matrix [out, in] in the panel layout of codec/panel.h: out = n_out, in = n_in as in y = W x + b.
 struct WeightView {
   const std::byte* data = nullptr;
-  DType dtype = DType::kF32;  // kF32, kF16, kBF16 or kI8
+  DType dtype = DType::kF32;  // kF32, kF16, kBF16 or kI8; kU8 with `blocks`
   int group = 1;              // input elements that stand together (codec/panel.h)
   int64_t out = 0, in = 0;
+  const GgmlType* blocks = nullptr;  // held in blocks of this type
 };
 
 }  // namespace sotto

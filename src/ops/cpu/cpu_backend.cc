@@ -24,6 +24,9 @@ const Kernels& KernelsFor(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
     case Isa::kAvx2: return kAvx2;
+    case Isa::kAvx512: return kAvx512;
+#elif defined(__aarch64__)
+    case Isa::kNeon: return kNeon;
 #endif
     default: return kPortable;
   }

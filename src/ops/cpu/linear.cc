@@ -2,11 +2,12 @@
 // the outer loop, so a panel stays in the first-level cache while the block's rows, which fit the second, pass by it:
 //
 //   for each panel            16 output channels
-//     for each slice of k     256 inputs, widened to fp32 once when the weights are halves
+//     for each slice of k     256 inputs, widened to fp32 once when the weights are halves or blocks
 //       for each tile         6 rows (AVX2): sums in registers, between slices in `sums`
 //     finish                  bias, GELU or residual, columns behind N cut off
 //
-// Up to one tile of rows (a decoding step) there are no slices: a panel is read once, straight from memory.
+// Up to one tile of rows (a decoding step) there are no slices unless the weights are blocks: a panel is read once, straight
+// from memory.
 #include <algorithm>
 
 #include "codec/panel.h"
@@ -21,7 +22,7 @@ struct Areas {
   float* tile;        // [kSlice][16]
   float* row_scales;  // [kMaxBlockRows]
   int64_t* block;     // the row block whose quantized rows lie in `rows`; -1: none
-  std::byte* rows;    // quantized activations
+  std::byte* rows;    // quantized activations, or [16][kSlice] of a panel of blocks in fp32
 };
 constexpr uint64_t kSumsBytes = kMaxBlockRows * kPanel * 4, kTileBytes = kSlice * kPanel * 4,
                    kScalesBytes = kMaxBlockRows * 4 + 64;
@@ -30,6 +31,13 @@ Areas Cut(std::byte* lane) {
   std::byte* scales = lane + kSumsBytes + kTileBytes;
   return {reinterpret_cast<float*>(lane), reinterpret_cast<float*>(lane + kSumsBytes), reinterpret_cast<float*>(scales),
           reinterpret_cast<int64_t*>(scales + kMaxBlockRows * 4), scales + kScalesBytes};
+}
+
+GgmlDequantize DecoderOf(const GgmlType& type) {
+  static_assert(kPanel * kSlice * 4 <= kBlockBytes);  // where FloatPanel unpacks a slice
+  const Result<GgmlDequantize> decode = DequantizerOf(type);
+  CHECK(decode.ok() && kSlice % type.block == 0);
+  return decode.value();
 }
 
 int64_t BlockRows(int64_t row_bytes, int64_t tile_rows) {
@@ -49,6 +57,7 @@ struct CpuBackend::LinearCall {
   const Kernels& kernels;
   View x;
   const WeightView& w;
+  GgmlDequantize decode;  // of weights in blocks
   const float* bias;
   View out;
   Into into;
@@ -75,7 +84,7 @@ struct CpuBackend::LinearCall {
 
   void FloatPanel(int64_t row, int64_t rows, int64_t panel, const Areas& s) const {
     const std::byte* b = w.data + static_cast<uint64_t>(panel) * stride;
-    if (rows <= kernels.tile_rows) {
+    if (rows <= kernels.tile_rows && decode == nullptr) {
       Tile(x.F32(row), rows, b, w.in, s.sums, false);
       return Finish(s.sums, row, rows, panel);
     }
@@ -83,7 +92,12 @@ struct CpuBackend::LinearCall {
       const int64_t slice = std::min(kSlice, w.in - k);
       const std::byte* from = b + static_cast<uint64_t>(k * kPanel) * SizeOf(w.dtype);
       const auto* tile = reinterpret_cast<const float*>(from);
-      if (w.dtype != DType::kF32) {
+      if (decode != nullptr) {
+        auto* wide = reinterpret_cast<float*>(s.rows);
+        UnpackBlocks(*w.blocks, decode, b, k, slice, wide);
+        kernels.pack_keys(wide, slice, kPanel, static_cast<int>(slice), s.tile);
+        tile = s.tile;
+      } else if (w.dtype != DType::kF32) {
         (w.dtype == DType::kF16 ? kernels.widen_f16 : kernels.widen_bf16)(reinterpret_cast<const uint16_t*>(from),
                                                                           slice, s.tile);
         tile = s.tile;
@@ -148,12 +162,13 @@ void CpuBackend::Linear(View x, const WeightView& w, View bias, View out, Into i
         x.rows == out.rows);
   CHECK(bias.data == nullptr || (bias.dtype == DType::kF32 && bias.rows == 1 && bias.cols == w.out));
   const PanelFormat format = FormatOf(w);
-  CHECK(isa_ == Isa::kPortable || format == FormatFor(w.dtype, isa_));
+  CHECK(isa_ == Isa::kPortable || w.blocks != nullptr || format == FormatFor(w.dtype, isa_));
   const bool int8 = w.dtype == DType::kI8;
   const int64_t padded = static_cast<int64_t>(RoundUp(static_cast<uint64_t>(w.in), 16));
   const LinearCall call{kernels_,
                         x,
                         w,
+                        w.blocks != nullptr ? DecoderOf(*w.blocks) : nullptr,
                         bias.data != nullptr ? bias.F32() : nullptr,
                         out,
                         into,
@@ -181,7 +196,7 @@ void CpuBackend::Linear(View x, const WeightView& w, View bias, View out, Into i
         call.QuantizeRows(row, rows, s);
         *s.block = row;
       }
-      if (!int8 && rows == 1) {
+      if (!int8 && rows == 1 && w.blocks == nullptr) {
         call.FloatRow(row, first, last, s);
         continue;
       }
