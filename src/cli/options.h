@@ -43,6 +43,7 @@ using Commands = std::vector<Command>;
 void AddPlan(CLI::App* root, Commands* commands);
 void AddTranscribe(CLI::App* root, Commands* commands);
 void AddRun(CLI::App* root, Commands* commands);
+void AddEval(CLI::App* root, Commands* commands);
 void AddLogits(CLI::App* root, Commands* commands);
 void AddTokenize(CLI::App* root, Commands* commands);
 void AddPull(CLI::App* root, Commands* commands);

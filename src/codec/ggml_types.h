@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include "base/bytes.h"
+#include "plan/dtype.h"
 
 namespace sotto {
 
@@ -37,6 +39,13 @@ constexpr const GgmlType* FindGgmlType(std::string_view name) {
   for (const GgmlType& t : kGgmlTypes)
     if (t.name == name) return &t;
   return nullptr;
+}
+
+// The same numbers as a plain type, or none.
+constexpr std::optional<DType> PlainType(const GgmlType& t) {
+  for (const auto& [id, dtype] : {std::pair{0U, DType::kF32}, {1U, DType::kF16}, {30U, DType::kBF16}})
+    if (t.id == id) return dtype;
+  return std::nullopt;
 }
 
 // Bytes of `rows` rows of `cols` elements each; saturates. A row is whole blocks.

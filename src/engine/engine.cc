@@ -15,14 +15,18 @@ Result<std::unique_ptr<Engine>> Engine::Open(Planned planned, const std::functio
   if (!planned.layout.model->runs())
     return BadModel(fmt::format("{} can be planned, not run: {}; `sotto plan` answers for it", planned.dir.name,
                                 planned.layout.model->info().not_run));
-  if (!planned.stored.kept.empty())
+  if (!planned.stored.kept.empty() && !planned.gguf)
     return BadModel(fmt::format("{} holds {} weights, which can be planned, but not run in this version",
                                 planned.dir.name, planned.stored.format));
   if (!planned.fits) return Refusal(planned);
-  if (!planned.files)
+  if (!planned.files && !planned.gguf)
     return BadModel(planned.dir.name + " has a published config but no weights here; fetch them with: sotto pull " +
                     planned.dir.name);
-  TRY(CheckHeaders(*planned.files, *planned.layout.anatomy));  // planning takes other tools' names for tensors, too
+  const Anatomy& anatomy = *planned.layout.anatomy;
+  if (planned.gguf)
+    TRY(CheckLoadable(*planned.gguf, anatomy));
+  else
+    TRY(CheckHeaders(*planned.files, planned.parts, anatomy));  // planning takes other tools' names for tensors, too
   if (planned.request.tokenizer && !planned.tokenizer)
     return BadModel(fmt::format("{} has no tokenizer.json beside its weights; fetch it from the model's own page",
                                 planned.dir.path));
@@ -41,7 +45,12 @@ Status Engine::Fill(const std::function<bool(uint64_t, uint64_t)>& progress) {
   Aside tokenizer(planned_.tokenizer && planned_.threads > 1, [&] { tokenizer_read = ReadTokenizer(); });
   TRY(TakeMemory());
   if (model().info().n_mels > 0) mel_.emplace(TRY(LogMel::Create(planned_.mel, run(kLoad)[slots.mel_tables])));
-  TRY(LoadWeights(*planned_.files, *layout().anatomy, run(kLoad), run(kLoad)[slots.staging], *threads_, progress));
+  const Anatomy& anatomy = *layout().anatomy;
+  const auto staging = run(kLoad)[slots.staging];
+  if (planned_.gguf)
+    TRY(LoadWeights(*planned_.gguf, anatomy, run(kLoad), staging, *threads_, progress));
+  else
+    TRY(LoadWeights(*planned_.files, planned_.parts, anatomy, run(kLoad), staging, *threads_, progress));
   tokenizer.Join();
   TRY(std::move(tokenizer_read));
   ops_ = MakeCpuBackend(planned_.isa, threads_.get(), ScratchOf(*layout().anatomy, *layout().model, planned_.threads),

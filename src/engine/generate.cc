@@ -56,7 +56,7 @@ std::string_view NameOf(Generated::End end) {
 Result<std::vector<int32_t>> EndTokens(const Planned& planned) {
   Json generation = Json::object();
   const std::string path = planned.dir.path + "/generation_config.json";
-  if (!planned.dir.path.empty() && FileExists(path)) generation = TRY(ReadJson(path, Code::kBadModel));
+  if (!planned.dir.path.empty() && !planned.gguf && FileExists(path)) generation = TRY(ReadJson(path, Code::kBadModel));
   const Json* value = generation.is_object() ? FindKey(generation, "eos_token_id") : nullptr;
   if (value == nullptr) value = FindKey(planned.config, "eos_token_id");
   if (const Json* text = FindKey(planned.config, "text_config");

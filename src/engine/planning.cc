@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <tuple>
 
 #include "audio/stream.h"
 #include "audio/window.h"
@@ -87,7 +88,8 @@ Result<Layout> LayOut(const Planned& p, const PlanRequest& request, const Choice
   if (request.tp > 1) l.anatomy->KeepOneRank(request.tp);
   const bool hears = l.model->info().n_mels > 0;
   const Scope engine{l.anatomy.get(), "engine."};
-  l.slots.staging = Table(engine.During(kLoad), "staging", StagingBytes(*l.anatomy, p.threads), Role::kStaging);
+  l.slots.staging =
+      Table(engine.During(kLoad), "staging", StagingBytes(*l.anatomy, p.threads, p.gguf != nullptr), Role::kStaging);
   l.slots.scratch = Table(engine.During(kRunning), "scratch",
                           CpuScratchBytes(ScratchOf(*l.anatomy, *l.model, p.threads)).n, Role::kActivation);
   l.slots.tokenizer = Table(engine, "tokenizer", p.tokenizer_bytes);
@@ -106,7 +108,7 @@ Result<Layout> LayOut(const Planned& p, const PlanRequest& request, const Choice
   }
   const Bytes runtime = RuntimeBound(p.threads, hears ? static_cast<int>(choice.batch) : 0);
   Recipe recipe = MakeRecipe(*l.anatomy, choice.weights, p.isa);
-  if (choice.weights.as_stored) KeepStored(*l.anatomy, p.stored.kept, &recipe);
+  if (choice.weights.as_stored) KeepStored(*l.anatomy, p.stored.kept, p.isa, &recipe);
   l.plan = Plan(*l.anatomy, std::move(recipe), runtime);
   return l;
 }
@@ -144,7 +146,8 @@ Result<MelParams> ReadMel(const ModelDir& dir, const Model& model) {
 // The headers decide; without any, the config's word.
 Result<StoredWeights> StoredIn(Planned& p, const Model& model, const Anatomy& anatomy) {
   const std::string quantization = QuantizationOf(p.config);
-  if (p.files && model.info().type == "encoder-decoder" && quantization.empty()) return CheckHeaders(*p.files, anatomy);
+  if (p.files && model.info().type == "encoder-decoder" && quantization.empty())
+    return CheckHeaders(*p.files, {}, anatomy);
   if (p.files) return MatchHeaders(*p.files, anatomy, quantization);
   StoredWeights stored;
   stored.dtype = PublishedType(p.config);
@@ -159,6 +162,21 @@ Result<StoredWeights> StoredIn(Planned& p, const Model& model, const Anatomy& an
       fmt::format("published as {}, planned as {}: the catalogue holds no headers to count packed weights by",
                   quantization, NameOf(stored.dtype)));
   return stored;
+}
+
+// Weights that stand in another model's files (models/ultravox.cc).
+Result<std::vector<NamedPart>> OpenParts(const Json& config) {
+  std::vector<NamedPart> parts;
+  for (const auto& [key, from, to] : {std::tuple("text_model_id", "", "language_model."),
+                                      std::tuple("audio_model_id", "model.encoder.", "audio_tower.")}) {
+    const auto it = config.find(key);
+    if (it == config.end() || !it->is_string()) continue;
+    NamedPart part{key, it->get<std::string>(), from, to, std::nullopt};
+    const Result<ModelDir> dir = FindModel(part.id, ModelUse::kRun);
+    if (dir.ok() && dir->gguf_path.empty()) part.files = TRY(ModelFiles::Open(dir->path));
+    parts.push_back(std::move(part));
+  }
+  return parts;
 }
 
 // An audio half is never taken unasked: which of several belongs to a model, names don't tell.
@@ -223,7 +241,10 @@ Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
                                  positions, model->info().audio_positions));
       p.mel.n_samples = 2 * positions * p.mel.hop;
     }
-    if (gguf == nullptr && dir.has_weights) p.files = TRY(ModelFiles::Open(dir.path));
+    if (gguf == nullptr && dir.has_weights) {
+      p.files = TRY(ModelFiles::Open(dir.path));
+      p.parts = TRY(OpenParts(p.config));
+    }
     p.stored = gguf != nullptr ? TRY(gguf->Match(anatomy)) : TRY(StoredIn(p, *model, anatomy));
     if (request.context < 0 || request.context > model->info().max_context)
       return Usage(fmt::format("--context {} is not from 1 to the {} positions that this model was published for",

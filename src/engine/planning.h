@@ -68,6 +68,7 @@ struct Planned {
   StoredWeights stored;                   // the files' own precision; config's word for it when there are no files
   std::shared_ptr<const GgufModel> gguf;  // the file's header, when the model is one
   std::optional<ModelFiles> files;        // opened and checked, when there are weights
+  std::vector<NamedPart> parts;           // of other models that the config names
   uint64_t tokenizer_bytes = 0;
   std::optional<TokenizerSize> tokenizer;  // when the directory has one
   MelParams mel;                           // without meaning for a model that does not hear

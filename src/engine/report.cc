@@ -243,10 +243,11 @@ std::string WorkloadText(const Planned& p) {
 
 std::string PlanTable(const Planned& p) {
   const Layout& l = p.layout;
-  std::string out = fmt::format(
-      "{}: {}, {} parameters{}{}\n{}\n\n", p.dir.name, l.model->info().type, l.anatomy->Parameters(),
-      p.request.tp > 1 ? fmt::format(" on each of {} ranks", p.request.tp) : "",
-      l.model->runs() && p.stored.kept.empty() ? "" : "; planned, not run by this version", WorkloadText(p));
+  std::string out =
+      fmt::format("{}: {}, {} parameters{}{}\n{}\n\n", p.dir.name, l.model->info().type, l.anatomy->Parameters(),
+                  p.request.tp > 1 ? fmt::format(" on each of {} ranks", p.request.tp) : "",
+                  l.model->runs() && (p.stored.kept.empty() || p.gguf) ? "" : "; planned, not run by this version",
+                  WorkloadText(p));
   out += fmt::format("{:<28}{:>16}\n", "component", "bytes");
   for (const PlanRow& r : PlanRows(p))
     out +=

@@ -123,6 +123,32 @@ constexpr Setting kDeepseek[] = {{"attention.kv_lora_rank", "kv_lora_rank", true
                                  {"expert_shared_count", "n_shared_experts", true},
                                  {"expert_feed_forward_length", "moe_intermediate_size", true}};
 
+// Rotary positions: which part of a head turns, and how frequencies are scaled.
+Status CopyRotary(const GgufFiles& gguf, const std::string& prefix, Json* c) {
+  constexpr Setting kScaling[] = {{"type", "rope_type"},
+                                  {"factor", "factor"},
+                                  {"original_context_length", "original_max_position_embeddings"},
+                                  {"yarn_beta_fast", "beta_fast"},
+                                  {"yarn_beta_slow", "beta_slow"}};
+  Json scaling = Json::object();
+  TRY(Copy(gguf, prefix + "rope.scaling.", kScaling, &scaling));
+  if (scaling.contains("rope_type") && scaling["rope_type"] != "none") (*c)["rope_scaling"] = std::move(scaling);
+  const Json* turned = Find(gguf.keys(), prefix + "rope.dimension_count");
+  const uint64_t head_dim = Whole(*c, "head_dim");
+  if (turned != nullptr && turned->is_number_unsigned() && head_dim > 0 && turned->get<uint64_t>() < head_dim)
+    (*c)["partial_rotary_factor"] = turned->get<double>() / static_cast<double>(head_dim);
+
+  const auto found = TRY(gguf.Find("rope_freqs.weight"));
+  if (!found) return {};
+  if (found->type->name != "F32" || found->Elements() > kMaxGgufKeptArray)
+    return BadModel(fmt::format("{}: 'rope_freqs.weight' is not a short list of F32 numbers; convert the model again",
+                                gguf.file(found->file).path()));
+  std::vector<float> divisors(found->Elements());
+  TRY(gguf.file(found->file).ReadAt(found->offset, std::as_writable_bytes(std::span(divisors))));
+  (*c)["rope_scaling"] = {{"rope_type", "divided"}, {"divisors", divisors}};
+  return {};
+}
+
 struct TextSettings {
   std::string_view architecture, model_type;
   std::span<const Setting> more;
@@ -156,6 +182,10 @@ Result<Json> TextConfigOf(const GgufFiles& gguf, const TextSettings& s, uint64_t
   c["tie_word_embeddings"] = !TRY(Has(gguf, "output.weight"));
   c["attention_bias"] = TRY(Has(gguf, "blk.0.attn_q.bias"));
   c["mlp_bias"] = TRY(Has(gguf, "blk.0.ffn_gate.bias"));
+  TRY(CopyRotary(gguf, prefix, &c));
+  for (const char* end : {"eos", "eot", "eom"})
+    if (const Json* id = Find(gguf.keys(), fmt::format("tokenizer.ggml.{}_token_id", end)); id != nullptr)
+      c["eos_token_id"].push_back(*id);
   TRY(s.adapt(gguf, prefix, c));
   return c;
 }
@@ -248,6 +278,7 @@ class Tally {
                           t.name, fmt::join(ShapeOf(t), ", "),
                           fmt::join(std::span(slot.shape).first(static_cast<size_t>(slot.dims)), ", ")));
         Count(*weight, t.Elements(), t.bytes);
+        stored_.kept[*weight].type = place.whole ? t.type : nullptr;
         return {};
       }
     if (const auto weight = names_.Find(PlainName(t.name)); weight && IsVision(t.name)) {
@@ -301,6 +332,13 @@ class Tally {
   WeightNames names_;
   StoredWeights stored_;
 };
+
+// Of q and k in files with paired heads: by what rows are put back.
+bool HasHeads(std::string_view slot) {
+  for (const std::string_view module : {".self_attn.q_proj.", ".self_attn.k_proj."})
+    if (slot.find(module) != slot.npos) return true;
+  return false;
+}
 
 }  // namespace
 
@@ -362,6 +400,28 @@ Result<StoredWeights> GgufModel::Match(const Anatomy& anatomy) const {
   TRY(text_.ForEachTensor([&](const GgufTensor& t) { return tally.Add(text_, *text_names_, t); }));
   if (audio_) TRY(audio_->ForEachTensor([&](const GgufTensor& t) { return tally.Add(*audio_, *audio_names_, t); }));
   return tally.Finish(path(), {text_names_, audio_names_});
+}
+
+Status GgufModel::ForEachWeight(const Anatomy& anatomy,
+                                FunctionRef<Status(uint32_t, const WeightOrigin&)> visit) const {
+  const WeightNames names(anatomy);
+  const Json& text = config_.contains("text_config") ? config_["text_config"] : config_;
+  const auto half = static_cast<int64_t>(Whole(text, "head_dim") / 2);
+  const auto walk = [&](const GgufFiles& files, const GgufFamily& family) {
+    return files.ForEachTensor([&](const GgufTensor& t) -> Status {
+      const auto places = PlaceOf(family, t.name);
+      if (!places) return {};
+      for (const GgufPlace& place : *places) {
+        const auto weight = names.Find(place.slot);
+        if (!weight) continue;
+        const int64_t paired = family.paired_heads && HasHeads(place.slot) ? half : 0;
+        return visit(names.id(*weight), {&files.file(t.file), t.offset, t.bytes, t.type, paired});
+      }
+      return {};
+    });
+  };
+  TRY(walk(text_, *text_names_));
+  return audio_ ? walk(*audio_, *audio_names_) : Status{};
 }
 
 }  // namespace sotto

@@ -6,7 +6,7 @@
 //   gguf.AddVision(anatomy);
 //   StoredWeights stored = TRY(gguf.Match(anatomy));
 //
-// Settings that hold no memory (rotary scaling, expert routing) are not read.
+// Settings of what is never run (expert routing) are not read.
 #pragma once
 #include <optional>
 #include <string>
@@ -31,6 +31,8 @@ class GgufModel {
   // Every weight slot has its tensors, of its shape, and no tensor is left over: else kBadModel naming the tensor and both
   // numbers. The slots' bytes are those of their tensors.
   Result<StoredWeights> Match(const Anatomy& anatomy) const;
+  // Where the tensor of each weight slot lies, in the files' order. REQUIRES: Match succeeded, and no slot is of several tensors.
+  Status ForEachWeight(const Anatomy& anatomy, FunctionRef<Status(uint32_t slot, const WeightOrigin&)> visit) const;
 
  private:
   Status OpenAudio(const std::string& path);

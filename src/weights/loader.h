@@ -3,21 +3,38 @@
 #pragma once
 #include "base/threads.h"
 #include "plan/arena.h"
+#include "weights/gguf_config.h"
 #include "weights/safetensors.h"
 #include "weights/stored.h"
 
 namespace sotto {
 
-// Every weight slot has a tensor of its shape and a type that sotto reads (F32, F16, BF16), and no tensor is left over: else
-// kBadModel naming the tensor, both shapes, or both counts.
-Result<StoredWeights> CheckHeaders(const ModelFiles& files, const Anatomy& anatomy);
+// Files of another model that this one's config names (Ultravox: text_model_id): their tensors `from…` are slots `to…`, the others
+// are not this model's.
+struct NamedPart {
+  std::string key, id;  // of the config: "text_model_id", what it says
+  std::string from, to;
+  std::optional<ModelFiles> files;  // when it is on this machine
+};
 
-// Bytes of staging that LoadWeights needs for this anatomy; it depends on the largest row only.
-uint64_t StagingBytes(const Anatomy& anatomy, int threads);
+// Every weight slot has a tensor of its shape and a type that sotto reads (F32, F16, BF16), and no tensor is left over: else
+// kBadModel naming the tensor, both shapes, or both counts. What the model's own files lack stands in the parts.
+Result<StoredWeights> CheckHeaders(const ModelFiles& files, std::span<const NamedPart> parts, const Anatomy& anatomy);
+
+// Bytes of staging that LoadWeights needs for this anatomy; it depends on the largest row only. Rows of a GGUF file may have to
+// become fp32 on their way.
+uint64_t StagingBytes(const Anatomy& anatomy, int threads, bool gguf);
 
 // REQUIRES: CheckHeaders succeeded; `run` is in kLoad; staging.size() >= StagingBytes(). `progress(done, total)` in bytes, called
 // from one thread at a time. Stops with kInterrupted when progress returns false.
-Status LoadWeights(const ModelFiles& files, const Anatomy& anatomy, const Run& run, std::span<std::byte> staging,
+Status LoadWeights(const ModelFiles& files, std::span<const NamedPart> parts, const Anatomy& anatomy, const Run& run,
+                   std::span<std::byte> staging, Threads& threads, FunctionRef<bool(uint64_t, uint64_t)> progress);
+
+// The same for a GGUF model. REQUIRES: CheckLoadable succeeded for this anatomy.
+Status LoadWeights(const GgufModel& gguf, const Anatomy& anatomy, const Run& run, std::span<std::byte> staging,
                    Threads& threads, FunctionRef<bool(uint64_t, uint64_t)> progress);
+
+// Every tensor has as many elements as its slot and a type that codec/ggml_blocks.h reads: else kBadModel naming both.
+Status CheckLoadable(const GgufModel& gguf, const Anatomy& anatomy);
 
 }  // namespace sotto

@@ -64,8 +64,6 @@ Result<ModelDir> FromFile(const std::string& file, ModelUse use) {
   ModelDir model;
   model.path = Parent(file);
   if (file.ends_with(".gguf")) {
-    if (use != ModelUse::kPlan)
-      return BadModel(file + ": GGUF files can be planned, but not run in this version; use a Hugging Face directory");
     model.gguf_path = file;
     model.name = LastComponent(file);
     model.has_weights = true;
@@ -235,6 +233,10 @@ Result<Json> ReadConfig(const ModelDir& model) {
   for (const auto& [key, file] : kCompanions)
     if (const std::string path = model.path + "/" + file; !json.contains(key) && FileExists(path))
       json[key] = TRY(ReadJson(path, Code::kBadModel));
+  for (const char* key : {"text_model_id", "audio_model_id"})  // "../demo-lm": a neighbour
+    if (const auto it = json.find(key); it != json.end() && it->is_string())
+      if (const auto id = it->get<std::string>(); id.starts_with("./") || id.starts_with("../"))
+        *it = model.path + "/" + id;
   return json;
 }
 

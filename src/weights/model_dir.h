@@ -30,7 +30,7 @@ struct ModelDir {
 
 // `what` is, in this order:
 //   a directory with a config.json             ./whisper-tiny
-//   a .gguf file, to plan                      model.gguf, or the first of model-00001-of-00003.gguf
+//   a .gguf file                               model.gguf, or the first of model-00001-of-00003.gguf
 //   a config.json, to plan                     whisper-tiny/config.json
 //   owner/name or owner/name@revision in the Hugging Face cache (hub_cache.h), revision "main" unless given
 //   owner/name in the catalogue, to plan       SOTTO_CATALOG, SetCatalogDir, <executable>/../share/sotto/catalog, the

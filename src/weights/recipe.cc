@@ -14,11 +14,22 @@ std::string Lower(std::string text) {
 
 Stored StoredMatrix(const Slot& s, const WeightKind& weights, Isa isa) {
   const uint64_t in = SatMul(static_cast<uint64_t>(s.shape[1]), static_cast<uint64_t>(s.shape[2]));
-  if (weights.blocks != nullptr)
-    return {Bytes{GgmlBytes(*weights.blocks, static_cast<uint64_t>(s.shape[0]), in)}, DType::kU8, 1};
-  const PanelFormat format = FormatFor(weights.dtype, isa);
+  const PanelFormat format =
+      weights.blocks != nullptr ? FormatFor(*weights.blocks, isa) : FormatFor(weights.dtype, isa);
   return {PanelBytes(format, s.shape[0], static_cast<int64_t>(std::min<uint64_t>(in, INT64_MAX))), format.dtype,
-          format.group};
+          format.group, format.blocks};
+}
+
+Stored StoredAs(const Slot& s, const WeightKind& weights, Isa isa) {
+  const bool small = weights.blocks != nullptr || weights.dtype == DType::kI8;
+  const DType rows = small ? DType::kF16 : weights.dtype;
+  switch (s.form) {
+    case Form::kMatrix: return StoredMatrix(s, weights, isa);
+    case Form::kVector: return {Bytes{s.Elements()} * 4, DType::kF32, 1};
+    case Form::kRows: return {Bytes{s.Elements()} * SizeOf(rows), rows, 1};
+    case Form::kPlain: break;
+  }
+  return {Bytes{s.Elements()} * SizeOf(s.dtype), s.dtype, 1};
 }
 
 }  // namespace
@@ -43,26 +54,23 @@ Result<WeightKind> ParseWeightKind(const std::string& name) {
 Recipe MakeRecipe(const Anatomy& anatomy, const WeightKind& weights, Isa isa) {
   Recipe recipe;
   recipe.reserve(anatomy.slots().size());
-  const bool small = weights.blocks != nullptr || weights.dtype == DType::kI8;
-  const DType rows = small ? DType::kF16 : weights.dtype;
-  for (const Slot& s : anatomy.slots()) {
-    switch (s.form) {
-      case Form::kMatrix: recipe.push_back(StoredMatrix(s, weights, isa)); break;
-      case Form::kVector: recipe.push_back({Bytes{s.Elements()} * 4, DType::kF32, 1}); break;
-      case Form::kRows: recipe.push_back({Bytes{s.Elements()} * SizeOf(rows), rows, 1}); break;
-      case Form::kPlain: recipe.push_back({Bytes{s.Elements()} * SizeOf(s.dtype), s.dtype, 1}); break;
-    }
-  }
+  for (const Slot& s : anatomy.slots()) recipe.push_back(StoredAs(s, weights, isa));
   return recipe;
 }
 
-void KeepStored(const Anatomy& anatomy, std::span<const Kept> kept, Recipe* recipe) {
+void KeepStored(const Anatomy& anatomy, std::span<const Kept> kept, Isa isa, Recipe* recipe) {
   size_t weight = 0;
   for (uint32_t id = 0; id < recipe->size(); ++id) {
     const Slot& slot = anatomy.at(id);
     if (slot.role != Role::kWeight) continue;
     CHECK(weight < kept.size());
-    const auto [all, bytes] = kept[weight++];
+    const auto [all, bytes, type] = kept[weight++];
+    if (type != nullptr && DequantizerOf(*type).ok()) {
+      const std::optional<DType> plain = PlainType(*type);
+      const WeightKind kind = plain ? WeightKind{*plain} : WeightKind{DType::kF32, type};
+      (*recipe)[id] = StoredAs(slot, kind, isa);
+      continue;
+    }
     const auto part = static_cast<unsigned __int128>(bytes) * std::min(slot.Elements(), all);
     (*recipe)[id] = {Bytes{all == 0 ? bytes : static_cast<uint64_t>((part + all - 1) / all)}, DType::kU8, 1};
   }

@@ -26,7 +26,8 @@ Result<WeightKind> ParseWeightKind(const std::string& name);
 // that is smaller). Everything else is as declared.
 Recipe MakeRecipe(const Anatomy& anatomy, const WeightKind& weights, Isa isa);
 
-// Weights take the bytes that they have in the files (StoredWeights::kept); one rank's slots, their part of them.
-void KeepStored(const Anatomy& anatomy, std::span<const Kept> kept, Recipe* recipe);
+// Weights in the form that the files hold them in (StoredWeights::kept). What the loader can't fill takes its bytes; one rank's
+// slots, their part of them.
+void KeepStored(const Anatomy& anatomy, std::span<const Kept> kept, Isa isa, Recipe* recipe);
 
 }  // namespace sotto

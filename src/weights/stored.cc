@@ -28,11 +28,12 @@ bool FitsSlot(const Slot& slot, std::span<const int64_t> shape) {
   return std::all_of(shape.begin() + static_cast<ptrdiff_t>(next), shape.end(), [](int64_t d) { return d == 1; });
 }
 
-WeightNames::WeightNames(const Anatomy& anatomy) {
-  for (const Slot& s : anatomy.slots()) {
-    if (s.role != Role::kWeight) continue;
-    by_name_.emplace(PlainName(s.name), slots_.size());
-    slots_.push_back(&s);
+WeightNames::WeightNames(const Anatomy& anatomy) : anatomy_(anatomy) {
+  const auto slots = anatomy.slots();
+  for (uint32_t id = 0; id < slots.size(); ++id) {
+    if (slots[id].role != Role::kWeight) continue;
+    by_name_.emplace(PlainName(slots[id].name), ids_.size());
+    ids_.push_back(id);
   }
 }
 

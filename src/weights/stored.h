@@ -8,6 +8,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/file.h"
+#include "codec/ggml_types.h"
 #include "plan/anatomy.h"
 
 namespace sotto {
@@ -15,6 +17,15 @@ namespace sotto {
 // A weight slot as the files hold it.
 struct Kept {
   uint64_t elements = 0, bytes = 0;
+  const GgmlType* type = nullptr;  // when it is one tensor of a GGUF type
+};
+
+// Where a slot's tensor lies.
+struct WeightOrigin {
+  const File* file = nullptr;
+  uint64_t offset = 0, bytes = 0;
+  const GgmlType* type = nullptr;
+  int64_t paired = 0;  // half a head's rows, when they stand as 0, n/2, 1, n/2 + 1 … (gguf_names.h); else 0
 };
 
 // What planning learns from the headers.
@@ -40,12 +51,14 @@ bool FitsSlot(const Slot& slot, std::span<const int64_t> shape);
 class WeightNames {
  public:
   explicit WeightNames(const Anatomy& anatomy);
-  size_t count() const { return slots_.size(); }
-  const Slot& slot(size_t weight) const { return *slots_[weight]; }  // in the anatomy's order
+  size_t count() const { return ids_.size(); }
+  const Slot& slot(size_t weight) const { return anatomy_.at(ids_[weight]); }  // in the anatomy's order
+  uint32_t id(size_t weight) const { return ids_[weight]; }
   std::optional<size_t> Find(const std::string& plain) const;
 
  private:
-  std::vector<const Slot*> slots_;
+  const Anatomy& anatomy_;
+  std::vector<uint32_t> ids_;
   std::unordered_map<std::string, size_t> by_name_;
 };
 
