@@ -39,6 +39,12 @@ uint64_t WeightBytes(const Planned& p) {
   return sum;
 }
 
+// The file's bytes, each panel of 16 rows rounded up to 64 bytes.
+void ExpectInPanels(const Planned& p, uint64_t stored) {
+  EXPECT_GE(WeightBytes(p), stored) << p.dir.name;
+  EXPECT_LE(WeightBytes(p), stored + stored / 100) << p.dir.name;
+}
+
 class GgufPlan : public testing::Test {
  protected:
   void SetUp() override {
@@ -156,8 +162,7 @@ TEST_F(GgufPlan, LanguageModelsAreWhatTheirConfigsSay) {
     uint64_t stored = 0;
     for (const auto& [type, bytes] : row["by_type"].items()) stored += bytes.get<uint64_t>();
     if (entry == "llama") stored -= 32 * 4;  // rope_freqs is no weight
-    EXPECT_EQ(WeightBytes(*planned), stored) << entry;
-    EXPECT_THAT(PlanTable(*planned), HasSubstr("planned, not run"));
+    ExpectInPanels(*planned, stored);
   }
 }
 
@@ -182,7 +187,7 @@ TEST_F(GgufPlan, AnAudioHalfJoinsItsLanguageModel) {
       for (const auto& [type, bytes] : all_[file]["by_type"].items()) stored += bytes.get<uint64_t>();
     if (text == "llama") stored -= 32 * 4;
     if (eyes) stored -= 30 * 64 / 32 * 34;  // positions that could be computed
-    EXPECT_EQ(WeightBytes(*planned), stored) << entry;
+    ExpectInPanels(*planned, stored);
   }
 }
 
@@ -263,15 +268,13 @@ TEST_F(GgufPlan, AnAudioHalfIsNeverTakenUnasked) {
               testing::AllOf(HasSubstr("'gemma9'"), HasSubstr("ultravox")));
 }
 
-TEST_F(GgufPlan, RunningIsRefusedByName) {
-  const std::string text = File("qwen2");
-  for (const std::vector<std::string>& command :
-       {std::vector<std::string>{"transcribe", text, kAudio},
-        {"logits", text, "--audio", kAudio, "--ids", "1", "-o", dir_ / "x.npy"}}) {
-    const Ran ran = RunSotto(command);
-    EXPECT_EQ(ran.code, 4);
-    EXPECT_THAT(ran.err, HasSubstr("GGUF files can be planned"));
-  }
+TEST_F(GgufPlan, WhatIsNotRunIsRefusedByName) {
+  const Ran transcribe = RunSotto({"transcribe", File("qwen2"), kAudio});
+  EXPECT_EQ(transcribe.code, 4);
+  EXPECT_THAT(transcribe.err, HasSubstr("qwen2"));
+  const Ran logits = RunSotto({"logits", File("gemma2"), "--ids", "1", "-o", dir_ / "x.npy"});
+  EXPECT_EQ(logits.code, 4);
+  EXPECT_THAT(logits.err, HasSubstr("can be planned, not run"));
 }
 
 }  // namespace

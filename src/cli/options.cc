@@ -18,8 +18,8 @@ void AddShared(CLI::App* app, SharedOptions* o) {
                   "Budget: 512MiB, 2GiB, 6GB, 80% (of what is free), or bytes. Default: what is free now")
       ->envname("SOTTO_MEMORY");
   app->add_option("--weights", o->weights,
-                  "fp32, fp16, bf16, int8, or auto: the most precise that fits; to plan also int4 and GGUF types "
-                  "(q8_0, q4_k ...)")
+                  "fp32, fp16, bf16, int8, or auto: the most precise that fits; to plan also int4, GGUF types "
+                  "(q8_0, q4_k ...) and mixes (q4_k_m ...)")
       ->envname("SOTTO_WEIGHTS")
       ->capture_default_str();
   app->add_option("--kv", o->kv, "Cache of keys and values: fp32, fp16, bf16 or auto")

@@ -114,9 +114,13 @@ MatrixRole RoleOf(std::string_view name) {
 }
 
 const GgmlType& TypeInMix(const GgmlMix& mix, const MixModel& model, const MixMatrix& matrix) {
-  const GgmlType* type = FindGgmlType(Wanted(mix, model, matrix));
-  if (!Divides(*type, matrix.cols) && type->block == 256) type = FindGgmlType(InBlocksOf32(type->name));
-  return Divides(*type, matrix.cols) ? *type : *FindGgmlType("F16");
+  return FittingType(*FindGgmlType(Wanted(mix, model, matrix)), matrix.cols);
+}
+
+const GgmlType& FittingType(const GgmlType& wanted, int64_t cols) {
+  const GgmlType* type = &wanted;
+  if (!Divides(*type, cols) && type->block == 256) type = FindGgmlType(InBlocksOf32(type->name));
+  return Divides(*type, cols) ? *type : *FindGgmlType("F16");
 }
 
 }  // namespace sotto

@@ -34,7 +34,11 @@ struct MixMatrix {
   int64_t cols = 0;  // elements of a row
 };
 
-// A type whose blocks divide a row: a K type's substitute has blocks of 32, and what doesn't fit that is F16. Routers are F32.
+// `wanted`, or what llama.cpp takes instead where its blocks don't divide a row: a K type's substitute has blocks of 32, and what
+// doesn't fit that is F16.
+const GgmlType& FittingType(const GgmlType& wanted, int64_t cols);
+
+// A type that fits. Routers are F32.
 const GgmlType& TypeInMix(const GgmlMix& mix, const MixModel& model, const MixMatrix& matrix);
 
 }  // namespace sotto

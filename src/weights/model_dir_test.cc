@@ -81,7 +81,7 @@ TEST_F(FindModelTest, File) {
   EXPECT_EQ(FindModel(root_ + "/mine/config.json", ModelUse::kPlan)->name, "mine");
   EXPECT_THAT(Message(FindModel(root_ + "/mine/config.json", ModelUse::kRun)), HasSubstr("only `sotto plan`"));
   EXPECT_EQ(FindModel(root_ + "/m.gguf", ModelUse::kPlan)->gguf_path, root_ + "/m.gguf");
-  EXPECT_THAT(Message(FindModel(root_ + "/m.gguf", ModelUse::kRun)), HasSubstr("not run"));
+  EXPECT_EQ(FindModel(root_ + "/m.gguf", ModelUse::kRun)->gguf_path, root_ + "/m.gguf");
   EXPECT_THAT(Message(FindModel(root_ + "/m.txt", ModelUse::kRun)), HasSubstr("neither a .gguf"));
   EXPECT_THAT(ReadConfig(FindModel(root_ + "/other.json", ModelUse::kPlan).value()).error().message,
               HasSubstr("not a JSON object"));

@@ -63,17 +63,15 @@ Status ScaleYarn(const ClassConfig& p, double theta, int64_t max_context, Rope* 
 }
 
 // "divided": by one number each, as GGUF files hold llama3's scaling (rope_freqs.weight).
-Status Divide(const ClassConfig& p, Rope* rope) {
-  const Json& divisors = p.json().value("divisors", Json::array());
-  if (!divisors.is_array() || divisors.size() != rope->inv_freq.size())
-    return p.Bad("divisors", fmt::format("are not the {} that heads of {} elements need", rope->inv_freq.size(),
-                                         2 * rope->inv_freq.size()));
+void Divide(const Json& divisors, Rope* rope) {
+  rope->unsupported = fmt::format("its rotary positions are not scaled by {} numbers above 0", rope->inv_freq.size());
+  if (!divisors.is_array() || divisors.size() != rope->inv_freq.size()) return;
   for (size_t i = 0; i < divisors.size(); ++i) {
     const double by = divisors[i].is_number() ? divisors[i].get<double>() : 0;
-    if (!(by > 0)) return p.Bad("divisors", "holds something else than numbers above 0");
+    if (!(by > 0)) return;
     rope->inv_freq[i] /= static_cast<float>(by);
   }
-  return {};
+  rope->unsupported.clear();
 }
 
 }  // namespace
@@ -101,7 +99,7 @@ Result<Rope> ReadRope(const ClassConfig& j, int64_t head_dim, int64_t max_contex
   } else if (type == "yarn") {
     TRY(ScaleYarn(p, theta, max_context, &rope));
   } else if (type == "divided") {
-    TRY(Divide(p, &rope));
+    Divide(p.json().value("divisors", Json()), &rope);
   } else if (type != "default" && type != "dynamic") {  // dynamic: as default up to the published maximum
     rope.unsupported = "its rotary positions are scaled by '" + type.substr(0, 40) + "'";
   }
