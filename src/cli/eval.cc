@@ -4,6 +4,7 @@
 #include "cli/options.h"
 #include "engine/report.h"
 #include "harness/perplexity.h"
+#include "harness/recall.h"
 
 namespace sotto::cli {
 namespace {
@@ -12,6 +13,7 @@ struct Options {
   SharedOptions shared;
   std::string model, input;
   PerplexityOptions perplexity;
+  RecallOptions recall;
   bool quiet = false;
 };
 
@@ -65,6 +67,33 @@ Result<int> EvalPerplexity(const Options& o) {
   return 0;
 }
 
+Result<int> EvalRecall(const Options& o) {
+  Bar bar(!o.quiet);
+  const std::unique_ptr<Engine> engine = TRY(Open(o, &bar));
+  if (engine->model().info().type == "encoder-decoder")
+    return Usage(fmt::format("recall has no meaning here: {} is given speech, not text", engine->planned().dir.name));
+  const std::vector<RecallRow> rows = TRY(
+      MeasureRecall(*engine, o.recall, StopFlag(), [&](double done, double all) { bar.Show("asking", done, all); }));
+  bar.Clear();
+  if (o.shared.json) {
+    Json j = About(o, *engine);
+    for (const RecallRow& r : rows)
+      j["lengths"].push_back({{"length", r.length},
+                              {"asked", r.asked},
+                              {"right", r.right},
+                              {"recall", static_cast<double>(r.right) / static_cast<double>(r.asked)},
+                              {"passkeys", r.passkeys},
+                              {"passkeys_found", r.found}});
+    fmt::print("{}\n", j.dump());
+    return 0;
+  }
+  fmt::print("{:>8}  {:>18}  {:>14}\n", "tokens", "recall", "passkeys found");
+  for (const RecallRow& r : rows)
+    fmt::print("{:>8}  {:>7.1f}% of {:>5}  {:>8} of {:>2}\n", r.length,
+               100.0 * static_cast<double>(r.right) / static_cast<double>(r.asked), r.asked, r.found, r.passkeys);
+  return 0;
+}
+
 }  // namespace
 
 void AddEval(CLI::App* root, Commands* commands) {
@@ -84,6 +113,24 @@ void AddEval(CLI::App* root, Commands* commands) {
                          }});
     return std::pair(measure, o);
   };
+  const auto [recall, asked] = add("recall", "What a language model finds again in its context", EvalRecall);
+  recall
+      ->add_option("--lengths", asked->recall.lengths,
+                   "Of the sequences, in tokens; what is above the context is left out")
+      ->delimiter(',')
+      ->capture_default_str();
+  recall->add_option("--queries", asked->recall.queries, "Keys asked for at each length")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  recall->add_option("--passkeys", asked->recall.passkeys, "Pass keys hidden in prose at each length")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  recall->add_option("--prose", asked->recall.prose, "A file of UTF-8 text to stand between (default: some sentences)");
+  recall->add_option("--seed", asked->recall.seed, "Of keys, values and places")->capture_default_str();
+  recall->footer(
+      "Example:\n"
+      "  sotto eval recall models/demo-lm --kv fp16 --lengths 512,1024,2048\n"
+      "Exit: 0 done, 2 usage, 3 bad text, 4 bad model, 5 does not fit, 130 interrupted.");
   const auto [perplexity, o] = add("perplexity", "How well a language model predicts a text", EvalPerplexity);
   perplexity->add_option("TEXT", o->input, "A file of UTF-8 text; - is standard input")->required();
   perplexity
