@@ -165,8 +165,9 @@ Status SaxParse(const File& file, uint64_t begin, uint64_t end, SaxHandler& hand
   Source source(file, begin, end, code, stack, limits.token);
   Events events(handler, code, file.path(), limits);
   rapidjson::GenericReader<rapidjson::UTF8<>, rapidjson::UTF8<>, Stack> reader(&stack, 1024);
-  const auto done =
-      reader.Parse<rapidjson::kParseValidateEncodingFlag | rapidjson::kParseIterativeFlag>(source, events);
+  constexpr unsigned kFlags =
+      rapidjson::kParseValidateEncodingFlag | rapidjson::kParseIterativeFlag | rapidjson::kParseFullPrecisionFlag;
+  const auto done = reader.Parse<kFlags>(source, events);
   if (source.error()) return std::move(*source.error());
   if (events.error()) return std::move(*events.error());
   if (done.IsError())

@@ -63,11 +63,11 @@ Result<std::vector<int32_t>> Encode(const Tokenizer& tokenizer, const std::strin
   if (rest.find(kAudioMark) == rest.npos) ids.assign(audios, kAudioPlace);
   while (audios > 0 && rest.find(kAudioMark) != rest.npos) {
     const size_t at = rest.find(kAudioMark);
-    TRY(tokenizer.Encode(rest.substr(0, at), /*parse_special=*/true, &ids));
+    TRY(tokenizer.Encode(rest.substr(0, at), {.parse_special = true}, &ids));
     ids.push_back(kAudioPlace);
     rest.remove_prefix(at + kAudioMark.size());
   }
-  TRY(tokenizer.Encode(rest, /*parse_special=*/true, &ids));
+  TRY(tokenizer.Encode(rest, {.parse_special = true}, &ids));
   return ids;
 }
 

@@ -250,8 +250,7 @@ Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
       return Usage(fmt::format("--context {} is not from 1 to the {} positions that this model was published for",
                                request.context, model->info().max_context));
     if (request.tokenizer) {
-      const bool has = gguf == nullptr && !dir.path.empty() &&
-                       (FileExists(dir.path + "/tokenizer.json") || FileExists(dir.path + "/vocab.json"));
+      const bool has = gguf == nullptr && !dir.path.empty() && HasTokenizer(dir.path);
       if (has) p.tokenizer = TRY(Tokenizer::Measure(dir.path));
       p.tokenizer_bytes = has ? p.tokenizer->bytes()
                               : Tokenizer::BytesBound(std::max(static_cast<uint64_t>(model->info().vocab_size),

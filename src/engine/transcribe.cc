@@ -59,7 +59,7 @@ Result<Transcriber> Transcriber::Make(Engine& engine, const TranscribeOptions& o
     const size_t first = options.initial_prompt.find_first_not_of(" \n\t");
     const size_t last = options.initial_prompt.find_last_not_of(" \n\t");
     if (first == std::string::npos) return t;
-    TRY(engine.tokenizer().Encode(" " + options.initial_prompt.substr(first, last - first + 1), /*parse_special=*/false,
+    TRY(engine.tokenizer().Encode(" " + options.initial_prompt.substr(first, last - first + 1), {},
                                   &t.initial_prompt_));
   }
   return t;

@@ -87,7 +87,7 @@ Result<Perplexity> MeasurePerplexity(Engine& engine, const std::string& path, co
   uint64_t taken = 0;
   const auto more = [&]() -> Result<bool> {  // false at the end of the text
     if (p.cut || !pieces.Next(&piece)) return false;
-    TRY(tokenizer.Encode(piece, /*parse_special=*/false, &fresh));
+    TRY(tokenizer.Encode(piece, {}, &fresh));
     return true;
   };
   for (;;) {

@@ -37,7 +37,6 @@ TEST(Pretokenize, Llama3AndQwen2) {
   EXPECT_EQ(Cut(Splitting::kLlama3, "It'S 12345 (yes)\r\n\n  no  \n x"),
             (Words{"It", "'S", " ", "123", "45", " (", "yes", ")\r\n\n", " ", " no", "  \n", " x"}));
   EXPECT_EQ(Cut(Splitting::kQwen2, "a123"), (Words{"a", "1", "2", "3"}));
-  EXPECT_EQ(Cut(Splitting::kWhole, "a b"), (Words{"a b"}));
 }
 
 TEST(Pretokenize, OnlyKnownExpressions) {

@@ -4,7 +4,7 @@
 
 namespace sotto {
 namespace {
-constexpr size_t kMaxSettings = 128;            // a tokenizer's pipeline has a few dozen
+constexpr size_t kMaxSettings = 256;            // a tokenizer's pipeline has some dozens
 constexpr size_t kMaxSettingBytes = 16 * 1024;  // all together
 }  // namespace
 
@@ -57,8 +57,8 @@ std::string_view Settings::Get(std::string_view path) const {
 Status Settings::Expect(std::string_view path, std::initializer_list<std::string_view> allowed) const {
   const std::string_view value = Get(path);
   if (value.empty() || value == "null" || std::find(allowed.begin(), allowed.end(), value) != allowed.end()) return {};
-  return BadModel(fmt::format("{} asks for {} = {}, which is not supported; use a byte-level BPE tokenizer", path_,
-                              path, value.substr(0, 80)));
+  return BadModel(
+      fmt::format("{} asks for {} = {}, which is not supported; use another model", path_, path, value.substr(0, 80)));
 }
 
 Status AddedTokenFields::Value(const Event& event, const std::string& where) {
@@ -110,6 +110,29 @@ Result<std::pair<std::string_view, std::string_view>> SplitMerge(std::string_vie
         fmt::format("{} has a merge that is not two tokens with a space between: '{}'; fetch the file again", where,
                     line.substr(0, 40)));
   return std::pair{line.substr(0, space), line.substr(space + 1)};
+}
+
+std::optional<std::string> FromBase64(std::string_view text) {
+  std::string out;
+  out.reserve(text.size() / 4 * 3);
+  uint32_t bits = 0;
+  int count = 0;
+  while (text.ends_with('=')) text.remove_suffix(1);
+  for (const char c : text) {
+    const int value = c >= 'A' && c <= 'Z'   ? c - 'A'
+                      : c >= 'a' && c <= 'z' ? c - 'a' + 26
+                      : c >= '0' && c <= '9' ? c - '0' + 52
+                      : c == '+'             ? 62
+                      : c == '/'             ? 63
+                                             : -1;
+    if (value < 0) return std::nullopt;
+    bits = bits << 6 | static_cast<uint32_t>(value);
+    count += 6;
+    if (count < 8) continue;
+    count -= 8;
+    out.push_back(static_cast<char>(bits >> count & 0xFF));
+  }
+  return out;
 }
 
 }  // namespace sotto

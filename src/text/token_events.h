@@ -14,9 +14,10 @@
 namespace sotto {
 
 struct Event {
-  enum Kind { kStartObject, kEndObject, kStartArray, kEndArray, kKey, kString, kUnsigned, kBool, kOther } kind;
+  enum Kind { kStartObject, kEndObject, kStartArray, kEndArray, kKey, kString, kUnsigned, kReal, kBool, kOther } kind;
   std::string_view text{};  // of kKey and kString; of a bool, null or other number as JSON writes it
   uint64_t number = 0;      // of kUnsigned and kBool
+  double real = 0;          // of kUnsigned and kReal: negative numbers and fractions
 };
 
 // Funnels all events into On(); depth() counts the containers around the event: 1 inside of the document's own object.
@@ -32,9 +33,9 @@ class EventHandler : public SaxHandler {
   Status EndArray() final { return Close(Event::kEndArray); }
   Status Key(std::string_view k) final { return On({Event::kKey, k}); }
   Status String(std::string_view s) final { return On({Event::kString, s}); }
-  Status Unsigned(uint64_t n) final { return On({Event::kUnsigned, {}, n}); }
-  Status Negative(int64_t) final { return On({Event::kOther, "a negative number"}); }
-  Status Float(double) final { return On({Event::kOther, "a fraction"}); }
+  Status Unsigned(uint64_t n) final { return On({Event::kUnsigned, {}, n, static_cast<double>(n)}); }
+  Status Negative(int64_t n) final { return On({Event::kReal, "a negative number", 0, static_cast<double>(n)}); }
+  Status Float(double x) final { return On({Event::kReal, "a fraction", 0, x}); }
   Status Bool(bool b) final { return On({Event::kBool, b ? "true" : "false", b}); }
   Status Null() final { return On({Event::kOther, "null"}); }
   Status Close(Event::Kind kind) {
@@ -52,7 +53,8 @@ class Settings {
   // `root` names the subtree; the events are those of its value, beginning with the value itself.
   void Begin(std::string_view root);
   Status Add(const Event& event);
-  bool done() const { return open_.empty(); }  // the subtree's value is complete
+  bool done() const { return open_.empty(); }    // the subtree's value is complete
+  std::string_view path() const { return at_; }  // where the next value of an object will stand
   // The value at a path, or "" when the file has none.
   std::string_view Get(std::string_view path) const;
   // An error unless the value is absent, null, or one of `allowed`.
@@ -68,6 +70,9 @@ class Settings {
   std::vector<Open> open_;
   std::vector<std::pair<std::string, std::string>> values_;
 };
+
+// What the settings of tokenizer.json mean. json_pipeline.cc.
+Result<TokenSettings> ReadPipeline(const Settings& settings, const std::string& path);
 
 // The fields of one added token. `where` is the file, for errors.
 class AddedTokenFields {
@@ -99,5 +104,8 @@ class NameToId {
 
 // Cuts "left right", which is how merges.txt and older tokenizer.json files write a merge.
 Result<std::pair<std::string_view, std::string_view>> SplitMerge(std::string_view line, const std::string& where);
+
+// The bytes that a text in base64 stands for; nullopt when it is none.
+std::optional<std::string> FromBase64(std::string_view text);
 
 }  // namespace sotto

@@ -1,5 +1,6 @@
 // Chooses the files, and reads the older set: vocab.json, merges.txt, and the added tokens of tokenizer_config.json, or
-// of added_tokens.json with special_tokens_map.json, by the rules of transformers' from_pretrained.
+// of added_tokens.json with special_tokens_map.json, by the rules of transformers' from_pretrained. Beside a
+// tokenizer.model only tokenizer_config.json counts.
 #include "text/token_source.h"
 
 #include <algorithm>
@@ -52,9 +53,10 @@ Status Parse(const std::string& path, EventHandler& handler) {
 // {"50257": {…}}}. Other keys are skipped.
 class ConfigFile : public EventHandler {
  public:
-  ConfigFile(const std::string& path, Specials& specials, TokenSink& sink)
-      : path_(path), specials_(specials), sink_(sink) {}
+  ConfigFile(const std::string& path, bool of_bytes, Specials& specials, TokenSink& sink)
+      : path_(path), of_bytes_(of_bytes), specials_(specials), sink_(sink) {}
   bool has_decoder() const { return has_decoder_; }
+  AddAround add() const { return add_; }
 
  private:
   enum Topic { kOther, kSpecial, kDecoder };
@@ -70,10 +72,12 @@ class ConfigFile : public EventHandler {
         topic_ = kDecoder;
         has_decoder_ = true;
       }
-      prefix_space_ = event.text == "add_prefix_space";
+      key_ = event.text;
       return {};
     }
-    if (prefix_space_ && depth() == 1 && event.text == "true")
+    if (depth() == 1 && event.kind == Event::kBool && key_ == "add_bos_token") add_.bos = event.number != 0;
+    if (depth() == 1 && event.kind == Event::kBool && key_ == "add_eos_token") add_.eos = event.number != 0;
+    if (of_bytes_ && key_ == "add_prefix_space" && depth() == 1 && event.text == "true")
       return BadModel(fmt::format("{} asks for add_prefix_space, which is not supported; use another model", path_));
     if (topic_ == kOther || (depth() == 1 && event.kind == Event::kEndObject)) return {};
     if (in_token_) return Field(event);
@@ -101,6 +105,7 @@ class ConfigFile : public EventHandler {
     AddedToken token = TRY(fields_.Token(path_, false));
     if (topic_ == kDecoder) {
       token.id = id_;
+      if (!of_bytes_) token.normalized = false;  // transformers cuts all of them out before SentencePiece sees the text
       return sink_.Added(token);
     }
     token.special = true;
@@ -120,11 +125,14 @@ class ConfigFile : public EventHandler {
   }
 
   const std::string& path_;
+  bool of_bytes_;
   Specials& specials_;
   TokenSink& sink_;
   AddedTokenFields fields_;
   Topic topic_ = kOther;
-  bool has_decoder_ = false, in_token_ = false, prefix_space_ = false;
+  std::string key_;
+  AddAround add_;
+  bool has_decoder_ = false, in_token_ = false;
   bool names_ = false;  // the topic may be an object of names and tokens
   int token_depth_ = 0;
   uint64_t id_ = 0;
@@ -146,7 +154,7 @@ class VocabularyFile : public EventHandler {
     if (depth() != 1)
       return BadModel(fmt::format("{} is not an object of token names and ids; fetch the file again", path_));
     const uint64_t id = TRY(entry_.Id(event, path_));
-    if (!added_) TRY(sink_.Token(entry_.name(), id));
+    if (!added_) TRY(sink_.Token({.name = entry_.name(), .id = id}));
     Special* special = Find(specials_, entry_.name());
     if (special == nullptr && !added_) return {};
     if (special != nullptr && special->found && !added_) return {};  // added_tokens.json has had it
@@ -225,7 +233,7 @@ Result<TokenSettings> ReadVocabularyAndMerges(const std::string& dir, TokenSink&
   for (const char* name : {"/special_tokens_map.json", "/tokenizer_config.json"}) {
     const std::string path = dir + name;
     if (!FileExists(path)) continue;
-    ConfigFile config(path, specials, sink);
+    ConfigFile config(path, /*of_bytes=*/true, specials, sink);
     TRY(Parse(path, config));
     has_decoder |= config.has_decoder();
   }
@@ -244,19 +252,50 @@ Result<TokenSettings> ReadVocabularyAndMerges(const std::string& dir, TokenSink&
                       "the tokenizer's files again",
                       dir, s.content.substr(0, 40)));
   TRY(MergesFile(merges_path, sink).Read());
-  return TokenSettings{.splitting = Splitting::kGpt2};
+  TokenSettings settings;
+  settings.splittings.Add(Splitting::kGpt2);
+  return settings;
+}
+
+Result<TokenSettings> ReadModelFile(const std::string& dir, const std::string& path, TokenSink& sink) {
+  Specials specials;
+  AddAround add;
+  if (const std::string beside = dir + "/tokenizer_config.json"; FileExists(beside)) {
+    ConfigFile config(beside, /*of_bytes=*/false, specials, sink);
+    TRY(Parse(beside, config));
+    add = config.add();
+  }
+  return ReadSentencePiece(path, add, sink);
+}
+
+enum class Files { kNone, kJson, kVocabularyAndMerges, kTekken, kModel, kSpiece };
+
+Files FilesIn(const std::string& dir) {
+  const auto has = [&](const char* name) { return FileExists(dir + name); };
+  if (has("/tokenizer.json")) return Files::kJson;
+  if (has("/vocab.json") && has("/merges.txt")) return Files::kVocabularyAndMerges;
+  if (has("/tekken.json")) return Files::kTekken;
+  if (has("/tokenizer.model")) return Files::kModel;
+  return has("/spiece.model") ? Files::kSpiece : Files::kNone;
 }
 
 }  // namespace
 
+bool HasTokenizer(const std::string& model_dir) { return FilesIn(model_dir) != Files::kNone; }
+
 Result<TokenSettings> ReadTokens(const std::string& model_dir, TokenSink& sink) {
-  if (const std::string json = model_dir + "/tokenizer.json"; FileExists(json)) return ReadTokenizerJson(json, sink);
-  if (FileExists(model_dir + "/vocab.json") && FileExists(model_dir + "/merges.txt"))
-    return ReadVocabularyAndMerges(model_dir, sink);
-  return BadModel(
-      fmt::format("{} has no tokenizer: neither tokenizer.json nor vocab.json with merges.txt; fetch them from where "
-                  "the model came",
-                  model_dir));
+  switch (FilesIn(model_dir)) {
+    case Files::kJson: return ReadTokenizerJson(model_dir + "/tokenizer.json", sink);
+    case Files::kVocabularyAndMerges: return ReadVocabularyAndMerges(model_dir, sink);
+    case Files::kTekken: return ReadTekken(model_dir + "/tekken.json", sink);
+    case Files::kModel: return ReadModelFile(model_dir, model_dir + "/tokenizer.model", sink);
+    case Files::kSpiece: return ReadModelFile(model_dir, model_dir + "/spiece.model", sink);
+    case Files::kNone: break;
+  }
+  return BadModel(fmt::format(
+      "{} has no tokenizer: neither tokenizer.json, vocab.json with merges.txt, tekken.json nor tokenizer.model; "
+      "fetch it from where the model came",
+      model_dir));
 }
 
 }  // namespace sotto

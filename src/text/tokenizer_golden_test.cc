@@ -71,7 +71,7 @@ TEST_F(TokenizerGolden, EncodesTheCorpus) {
       const std::vector<int32_t> expected(ids.begin() + at, ids.begin() + at + counts[i]);
       at += counts[i];
       std::vector<int32_t> got;
-      ASSERT_TRUE(tokenizer.Encode(text, true, &got).ok());
+      ASSERT_TRUE(tokenizer.Encode(text, {.parse_special = true}, &got).ok());
       ASSERT_EQ(got, expected) << "line " << i + 1 << " of corpus.jsonl, " << dir;
       ASSERT_EQ(tokenizer.Decode(got, false), text);
     }
@@ -101,7 +101,7 @@ TEST_F(TokenizerGolden, FindsSpecialTokens) {
   const Tokenizer tokenizer = Open(kModel);
   for (const Json& line : Lines("special.jsonl")) {
     std::vector<int32_t> got;
-    ASSERT_TRUE(tokenizer.Encode(line["text"].get<std::string>(), true, &got).ok());
+    ASSERT_TRUE(tokenizer.Encode(line["text"].get<std::string>(), {.parse_special = true}, &got).ok());
     ASSERT_EQ(got, line["ids"].get<std::vector<int32_t>>()) << line["text"];
   }
 }

@@ -1,9 +1,36 @@
-// tokenizer.json of Hugging Face: the parts that say how text becomes ids. Post-processor, truncation and padding are
-// not read: what surrounds a text is the model's business.
+// tokenizer.json of Hugging Face: the parts that say how text becomes ids, and ids text. Truncation and padding are not
+// read.
+#include <array>
+#include <charconv>
+#include <cmath>
+
+#include "text/charsmap.h"
 #include "text/token_events.h"
 
 namespace sotto {
 namespace {
+
+// A number as `tokenizers` understands it: its JSON reader makes an integer of the digits and divides by a power of ten,
+// which rounds twice. The digits are the fewest that say `exact`, as every writer of such files prints them.
+double AsReferenceReads(double exact) {
+  std::array<char, 32> text;
+  const auto end = std::to_chars(text.data(), text.data() + text.size(), exact, std::chars_format::scientific).ptr;
+  uint64_t digits = 0;
+  int exponent = 0, after_point = -1;
+  for (const char* c = text.data(); c != end; ++c) {
+    if (*c == 'e') {
+      std::from_chars(c + (c[1] == '+' ? 2 : 1), end, exponent);
+      break;
+    }
+    if (*c == '.') after_point = 0;
+    if (*c < '0' || *c > '9') continue;
+    digits = 10 * digits + static_cast<uint64_t>(*c - '0');  // at most 17
+    if (after_point >= 0) ++after_point;
+  }
+  exponent -= std::max(after_point, 0);
+  const double read = static_cast<double>(digits) * std::copysign(1.0, exact);
+  return exponent >= 0 ? read * std::pow(10, exponent) : read / std::pow(10, -exponent);
+}
 
 class TokenizerJson : public EventHandler {
  public:
@@ -19,8 +46,21 @@ class TokenizerJson : public EventHandler {
   Result<TokenSettings> Finish() const;
 
  private:
-  enum Part { kTop, kSkipped, kSettings, kModel, kModelSetting, kVocab, kMerges, kMerge, kAddedList, kAdded };
-  static constexpr std::string_view kPipeline[] = {"normalizer", "pre_tokenizer", "decoder"};
+  enum Part {
+    kTop,
+    kSkipped,
+    kSettings,
+    kModel,
+    kModelSetting,
+    kVocab,
+    kScores,
+    kScore,
+    kMerges,
+    kMerge,
+    kAddedList,
+    kAdded
+  };
+  static constexpr std::string_view kPipeline[] = {"normalizer", "pre_tokenizer", "decoder", "post_processor"};
 
   Status On(const Event& event) override;
   Status Top(const Event& event);
@@ -29,11 +69,14 @@ class TokenizerJson : public EventHandler {
   Error Malformed(std::string_view what) const {
     return BadModel(fmt::format("{} is not a tokenizer: {}; fetch the file again", path_, what));
   }
-  Error Unsupported(std::string_view what) const {
-    return BadModel(fmt::format("{} {}, which is not supported; use a byte-level BPE tokenizer", path_, what));
-  }
   // One event of a settings subtree; in the second pass, of something to skip. `back` is the part around it.
-  Status Setting(const Event& event, Part back) {
+  Status Setting(Event event, Part back) {
+    if (event.kind == Event::kString && settings_.path().ends_with(".precompiled_charsmap")) {
+      const std::optional<std::string> map = FromBase64(event.text);
+      if (!map) return Malformed("its character map is not base64");
+      if (!only_merges_) TRY(sink_.Charsmap(*map));
+      event.text = "given";
+    }
     if (!only_merges_) TRY(settings_.Add(event));
     if (only_merges_ ? Ends(event, back) : settings_.done()) part_ = back;
     return {};
@@ -55,8 +98,10 @@ class TokenizerJson : public EventHandler {
   AddedTokenFields added_;
   std::string left_, right_;
   int merge_parts_ = 0;
+  uint64_t next_id_ = 0;  // of a vocabulary that is a list
   bool seen_model_ = false, seen_added_ = false, seen_vocab_ = false, seen_merges_ = false;
   bool merges_missed_ = false, only_merges_ = false;
+  bool listed_ = false;  // the vocabulary is a list
 };
 
 Status TokenizerJson::Once(bool& seen, std::string_view what) {
@@ -107,9 +152,10 @@ Status TokenizerJson::Model(const Event& event) {
     return {};
   }
   if (key_ == "vocab") {
-    TRY(settings_.Expect("model.type", {"BPE"}));
-    if (event.kind != Event::kStartObject) return Malformed("its vocabulary is not an object");
-    part_ = kVocab;
+    if (event.kind != Event::kStartObject && event.kind != Event::kStartArray)
+      return Malformed("its vocabulary is neither an object nor a list");
+    listed_ = event.kind == Event::kStartArray;
+    part_ = listed_ ? kScores : kVocab;
     return {};
   }
   if (key_ == "merges") {
@@ -144,8 +190,29 @@ Status TokenizerJson::On(const Event& event) {
       }
       {
         const uint64_t id = TRY(entry_.Id(event, path_));
-        return only_merges_ ? Status() : sink_.Token(entry_.name(), id);
+        return only_merges_ ? Status() : sink_.Token({.name = entry_.name(), .id = id});
       }
+    case kScores:
+      if (event.kind != Event::kStartArray && event.kind != Event::kEndArray)
+        return Malformed("a token of its vocabulary is not a pair of name and score");
+      part_ = event.kind == Event::kStartArray ? kScore : kModel;
+      merge_parts_ = 0;
+      return {};
+    case kScore:
+      if (event.kind == Event::kString && merge_parts_ == 0) {
+        left_ = event.text;
+        merge_parts_ = 1;
+        return {};
+      }
+      if ((event.kind == Event::kReal || event.kind == Event::kUnsigned) && merge_parts_ == 1) {
+        merge_parts_ = 2;
+        if (only_merges_) return {};
+        return sink_.Token({.name = left_, .id = next_id_++, .score = AsReferenceReads(event.real)});
+      }
+      if (event.kind != Event::kEndArray || merge_parts_ != 2)
+        return Malformed("a token of its vocabulary is not a pair of name and score");
+      part_ = kScores;
+      return {};
     case kMerges: {
       if (event.kind == Event::kEndArray) {
         part_ = kModel;
@@ -191,49 +258,12 @@ Status TokenizerJson::On(const Event& event) {
   return {};
 }
 
-// What the pipeline says, or which part of it is not supported.
 Result<TokenSettings> TokenizerJson::Finish() const {
-  TRY(settings_.Expect("model.type", {"BPE"}));
-  if (!seen_model_ || !seen_vocab_ || !seen_merges_) return Malformed("it lacks a model with vocab and merges");
-  for (const char* name : {"model.dropout", "model.continuing_subword_prefix", "model.end_of_word_suffix"})
-    TRY(settings_.Expect(name, {}));
-  for (const char* name : {"normalizer.type", "normalizer"}) TRY(settings_.Expect(name, {}));
-  if (settings_.Get("decoder.type") != "ByteLevel") {
-    TRY(settings_.Expect("decoder.type", {}));
-    return Unsupported("has no ByteLevel decoder");
-  }
-  TokenSettings out;
-  out.ignore_merges = settings_.Get("model.ignore_merges") == "true";
-  std::string last = "pre_tokenizer";
-  if (settings_.Get("pre_tokenizer.type") == "Sequence") {
-    last = "pre_tokenizer.pretokenizers.0";
-    if (settings_.Get(last + ".type") == "Split") {
-      const std::string_view regex = settings_.Get(last + ".pattern.Regex");
-      const std::optional<Splitting> known = SplittingOf(regex);
-      if (!known)
-        return BadModel(
-            fmt::format("{} splits text by the expression '{}', which is not a known one; use another model", path_,
-                        regex.substr(0, 200)));
-      out.splitting = *known;
-      TRY(settings_.Expect(last + ".behavior", {"Isolated"}));
-      TRY(settings_.Expect(last + ".invert", {"false"}));
-      last = "pre_tokenizer.pretokenizers.1";
-      TRY(settings_.Expect(last + ".use_regex", {"false"}));
-      if (settings_.Get(last + ".use_regex") != "false")
-        return Unsupported("splits text by Split and again by ByteLevel");
-    }
-    const std::string rest = fmt::format("pre_tokenizer.pretokenizers.{}", last.back() - '0' + 1);
-    TRY(settings_.Expect(rest + ".type", {}));
-    TRY(settings_.Expect(rest, {}));
-  }
-  if (settings_.Get(last + ".type") != "ByteLevel") {
-    TRY(settings_.Expect(last + ".type", {}));
-    return Unsupported("has no ByteLevel pre-tokenizer");
-  }
-  if (settings_.Get(last + ".add_prefix_space") != "false")
-    return Unsupported("puts a space before the text (add_prefix_space)");
-  if (last == "pre_tokenizer" || last.back() == '0')
-    out.splitting = settings_.Get(last + ".use_regex") == "false" ? Splitting::kWhole : Splitting::kGpt2;
+  const TokenSettings out = TRY(ReadPipeline(settings_, path_));
+  const bool unigram = out.model == TokenModel::kUnigram;
+  if (!seen_model_ || !seen_vocab_ || (!unigram && !seen_merges_))
+    return Malformed("it lacks a model with vocab and merges");
+  if (listed_ != unigram) return Malformed("its vocabulary is of another model");
   return out;
 }
 
@@ -242,7 +272,7 @@ Result<TokenSettings> TokenizerJson::Finish() const {
 Result<TokenSettings> ReadTokenizerJson(const std::string& path, TokenSink& sink) {
   const File file = TRY(File::Open(path, Code::kBadModel));
   TokenizerJson handler(path, sink);
-  const SaxLimits limits{.bytes = kMaxTokenizerFileBytes};
+  const SaxLimits limits{.bytes = kMaxTokenizerFileBytes, .token = kMaxCharsmapBytes};
   TRY(SaxParse(file, 0, file.size(), handler, Code::kBadModel, limits));
   if (!handler.complete()) {
     handler.OnlyMerges();

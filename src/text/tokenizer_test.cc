@@ -25,7 +25,7 @@ struct Sample {
   Json vocabulary = Json::object(), merges = Json::array(), added = Json::array();
   Json pre_tokenizer = {
       {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
-  Json normalizer = nullptr, decoder = {{"type", "ByteLevel"}};
+  Json normalizer = nullptr, decoder = {{"type", "ByteLevel"}}, post_processor = nullptr;
   Json model_settings = {{"dropout", nullptr}, {"unk_token", nullptr}, {"ignore_merges", false}};
 
   Sample() {
@@ -56,7 +56,8 @@ struct Sample {
                 {"added_tokens", added},
                 {"normalizer", normalizer},
                 {"pre_tokenizer", pre_tokenizer},
-                {"post_processor", {{"type", "X"}, {"deep", {1, {2, "{"}}}}},
+                {"post_processor", post_processor},
+                {"padding", {{"type", "X"}, {"deep", {1, {2, "{"}}}}},
                 {"decoder", decoder},
                 {"model", model}}
         .dump();
@@ -107,7 +108,7 @@ class TokenizerTest : public ::testing::Test {
   }
   static Ids Encode(const Opened& t, std::string_view text, bool parse_special = true) {
     Ids ids;
-    EXPECT_TRUE(t->Encode(text, parse_special, &ids).ok());
+    EXPECT_TRUE(t->Encode(text, {.parse_special = parse_special}, &ids).ok());
     return ids;
   }
   std::string dir_;
@@ -261,10 +262,12 @@ TEST_F(TokenizerTest, RefusesByName) {
   refused("merge twice", [](Sample& s) { s.merges.push_back({"t", "h"}); });
   refused("pair", [](Sample& s) { s.merges.push_back({"t", "h", "e"}); });
   refused("byte '113'", [](Sample& s) { s.vocabulary.erase("q"), s.vocabulary["qz"] = 113; });
-  refused("normalizer.type = NFC", [](Sample& s) { s.normalizer = {{"type", "NFC"}}; });
+  refused("normalizer.type = NFD", [](Sample& s) { s.normalizer = {{"type", "NFD"}}; });
+  refused("post_processor.type = Odd", [](Sample& s) { s.post_processor = {{"type", "Odd"}}; });
   refused("decoder.type = Metaspace", [](Sample& s) { s.decoder = {{"type", "Metaspace"}}; });
   refused("dropout", [](Sample& s) { s.model_settings["dropout"] = 0.1; });
-  refused("model.type = Unigram", [](Sample& s) { s.model_settings["type"] = "Unigram"; });
+  refused("model.type = WordPiece", [](Sample& s) { s.model_settings["type"] = "WordPiece"; });
+  refused("pre-tokenizer of bytes", [](Sample& s) { s.model_settings["type"] = "Unigram"; });
   refused("end_of_word_suffix", [](Sample& s) { s.model_settings["end_of_word_suffix"] = "</w>"; });
   refused("add_prefix_space", [](Sample& s) { s.pre_tokenizer["add_prefix_space"] = true; });
   refused("pre_tokenizer.type = Whitespace", [](Sample& s) { s.pre_tokenizer = {{"type", "Whitespace"}}; });

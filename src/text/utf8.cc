@@ -7,19 +7,17 @@
 namespace sotto {
 namespace {
 
-constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
-
-// Where the class changes: code << 4 | class, ascending.
+// Where the classes change: code << 10 | classes, ascending.
 constexpr uint32_t kChanges[] = {
 #include "text/unicode_tables.inc"
 };
 
 constexpr auto kAscii = [] {
-  std::array<uint8_t, 128> classes{};
+  std::array<uint16_t, 128> classes{};
   size_t next = 0;
-  uint8_t now = 0;
+  uint16_t now = 0;
   for (uint32_t c = 0; c < 128; ++c) {
-    while (next < std::size(kChanges) && kChanges[next] >> 4 <= c) now = kChanges[next++] & 15;
+    while (next < std::size(kChanges) && kChanges[next] >> 10 <= c) now = kChanges[next++] & 1023;
     classes[c] = now;
   }
   return classes;
@@ -56,6 +54,8 @@ void Utf8Repair::Add(unsigned char byte, std::string* out) {
 
 void Utf8Repair::Finish(std::string* out) {
   if (count_ > 0) out->append(kReplacement);
+  if (each_byte_)
+    for (; count_ > 1; --count_) out->append(kReplacement);
   count_ = missing_ = 0;
   low_ = 0x80;
   high_ = 0xBF;
@@ -89,10 +89,54 @@ Character CharacterAt(std::string_view text, size_t at) {
   return {(c & 0x07) << 18 | (byte(1) & 0x3F) << 12 | (byte(2) & 0x3F) << 6 | (byte(3) & 0x3F), 4};
 }
 
-uint8_t Classes(uint32_t code) {
+Character SafeCharacterAt(std::string_view text, size_t at) {
+  const auto lead = static_cast<unsigned char>(text[at]);
+  const std::string_view bytes = text.substr(at, lead < 0xC0 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4);
+  return IsUtf8(bytes) ? CharacterAt(bytes, 0) : Character{0xFFFD, 1};
+}
+
+void AppendUtf8(uint32_t code, std::string* out) {
+  const auto tail = [&](uint32_t shift) { out->push_back(static_cast<char>(0x80 | (code >> shift & 0x3F))); };
+  if (code < 0x80) {
+    out->push_back(static_cast<char>(code));
+  } else if (code < 0x800) {
+    out->push_back(static_cast<char>(0xC0 | code >> 6));
+    tail(0);
+  } else if (code < 0x10000) {
+    out->push_back(static_cast<char>(0xE0 | code >> 12));
+    tail(6);
+    tail(0);
+  } else {
+    out->push_back(static_cast<char>(0xF0 | code >> 18));
+    tail(12);
+    tail(6);
+    tail(0);
+  }
+}
+
+uint16_t Classes(uint32_t code) {
   if (code < 128) return kAscii[code];
-  const auto* after = std::upper_bound(std::begin(kChanges), std::end(kChanges), code << 4 | 15);
-  return static_cast<uint8_t>(after[-1] & 15);  // the first change is below 128
+  const auto* after = std::upper_bound(std::begin(kChanges), std::end(kChanges), code << 10 | 1023);
+  return static_cast<uint16_t>(after[-1] & 1023);  // the first change is below 128
+}
+
+size_t SpacesBegin(std::string_view text, size_t end) {
+  for (size_t at = end; at > 0;) {
+    do --at;
+    while (at > 0 && !BeginsCharacter(text, at));
+    if (!(Classes(SafeCharacterAt(text, at).code) & kSpace)) break;
+    end = at;
+  }
+  return end;
+}
+
+size_t SpacesEnd(std::string_view text, size_t at) {
+  while (at < text.size()) {
+    const Character c = SafeCharacterAt(text, at);
+    if (!(Classes(c.code) & kSpace)) break;
+    at += c.bytes;
+  }
+  return at;
 }
 
 }  // namespace sotto

@@ -7,17 +7,11 @@
 #include <functional>
 
 namespace sotto {
-namespace {
-
-constexpr size_t kBufferBytes = 16 * kKiB;
-
-enum ValueType : uint32_t { kU8, kI8, kU16, kI16, kU32, kI32, kF32, kBool, kString, kArray, kU64, kI64, kF64, kTypes };
-constexpr uint64_t kSizes[kTypes] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
 // Reads forward through a buffer; every length is compared with what is left of the file before it is used.
-class Reader {
+class GgufReader {
  public:
-  Reader(const File& file, uint64_t at) : file_(file), at_(at) {}
+  GgufReader(const File& file, uint64_t at) : file_(file), at_(at) {}
   uint64_t position() const { return at_ - (filled_ - next_); }
 
   Status Bytes(void* out, uint64_t n) {
@@ -80,7 +74,7 @@ class Reader {
     return {};
   }
   Status Fill() {
-    const uint64_t n = std::min<uint64_t>(kBufferBytes, file_.size() - at_);
+    const uint64_t n = std::min<uint64_t>(buffer_.size(), file_.size() - at_);
     TRY(file_.ReadAt(at_, std::as_writable_bytes(std::span(buffer_.data(), n))));
     at_ += n;
     next_ = 0;
@@ -91,8 +85,15 @@ class Reader {
   const File& file_;
   uint64_t at_;  // file offset of the buffer's end
   size_t next_ = 0, filled_ = 0;
-  std::array<char, kBufferBytes> buffer_;
+  std::array<char, 16 * kKiB> buffer_;
 };
+
+namespace {
+
+using Reader = GgufReader;
+
+enum ValueType : uint32_t { kU8, kI8, kU16, kI16, kU32, kI32, kF32, kBool, kString, kArray, kU64, kI64, kF64, kTypes };
+constexpr uint64_t kSizes[kTypes] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
 // As a JSON file would have it: only negative numbers are signed.
 Json Whole(int64_t n) { return n < 0 ? Json(n) : Json(static_cast<uint64_t>(n)); }
@@ -297,6 +298,47 @@ Status GgufFiles::ForEachTensor(FunctionRef<Status(const GgufTensor&)> visit) co
   uint64_t end = 0;
   for (int i = 0; i < count(); ++i) TRY(ReadEntries(parts_[static_cast<size_t>(i)], i, visit, &end));
   return {};
+}
+
+GgufArray::GgufArray() = default;
+GgufArray::GgufArray(GgufArray&&) noexcept = default;
+GgufArray::~GgufArray() = default;
+
+Result<GgufArray> GgufFiles::Array(std::string_view key) const {
+  constexpr uint64_t kSettings = 24;  // where they begin
+  GgufArray array;
+  array.reader_ = std::make_unique<GgufReader>(file(0), kSettings);
+  GgufReader& r = *array.reader_;
+  for (size_t i = 0; i < keys().size(); ++i) {
+    const std::string name = TRY(r.Name());
+    const auto type = TRY(r.Number<uint32_t>());
+    uint64_t room = 0;  // nothing is kept
+    if (name != key || type != kArray) {
+      TRY(Value(r, type, &room));
+      continue;
+    }
+    array.type_ = TRY(r.Number<uint32_t>());
+    array.left_ = TRY(r.Number<uint64_t>());
+    break;
+  }
+  return array;
+}
+
+Result<std::string_view> GgufArray::Text() {
+  if (left_ == 0 || type_ != kString) return reader_->Bad("has an array without the string that is looked for");
+  --left_;
+  const auto n = TRY(reader_->Number<uint64_t>());
+  if (n > kMaxGgufKeptString) return reader_->Bad(fmt::format("holds a string of {} bytes in an array", n));
+  text_.resize(n);
+  TRY(reader_->Bytes(text_.data(), n));
+  return std::string_view(text_);
+}
+
+Result<double> GgufArray::Number() {
+  if (left_ == 0 || type_ == kString || type_ == kBool)
+    return reader_->Bad("has an array without the number that is looked for");
+  --left_;
+  return TRY(Scalar(*reader_, type_)).get<double>();
 }
 
 Result<std::optional<GgufTensor>> GgufFiles::Find(std::string_view name) const {

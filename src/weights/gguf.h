@@ -4,6 +4,7 @@
 //
 //   GgufFiles gguf = TRY(GgufFiles::Open("model.gguf"));            // or model-00001-of-00003.gguf: all three
 //   TRY(gguf.ForEachTensor([&](const GgufTensor& t) -> Status { return Count(t); }));
+//   GgufArray tokens = TRY(gguf.Array("tokenizer.ggml.tokens"));    // value by value
 //
 //   byte 0    4         8           16     24
 //        "GGUF" | version | n_tensors | n_keys | n_keys x (key, type, value) | n_tensors x (name, rank, dims, type, offset) | pad | data
@@ -13,6 +14,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -45,6 +47,28 @@ struct GgufTensor {
   uint64_t Elements() const { return dims[0] * dims[1] * dims[2] * dims[3]; }  // below 2^63
 };
 
+class GgufReader;
+
+// The values of an array, in order. Holds a buffer of 16 KiB; the GgufFiles that it comes from must outlive it.
+class GgufArray {
+ public:
+  GgufArray(GgufArray&&) noexcept;
+  ~GgufArray();
+  uint64_t left() const { return left_; }  // values that are still to come
+  // The next value. kBadModel when there is none, when it is of the other kind, and for a string of more than
+  // kMaxGgufKeptString bytes. The view lives until the next call.
+  Result<std::string_view> Text();
+  Result<double> Number();
+
+ private:
+  friend class GgufFiles;
+  GgufArray();
+  std::unique_ptr<GgufReader> reader_;
+  uint32_t type_ = 0;
+  uint64_t left_ = 0;
+  std::string text_;
+};
+
 class GgufFiles {
  public:
   // Reads and verifies the headers of the file, and of its other parts when its name ends in -00001-of-00003.gguf: bounds,
@@ -56,6 +80,8 @@ class GgufFiles {
   // The settings of the (first) file: numbers, booleans, strings, arrays of them. What is too long to keep, and every array of
   // strings, is {"count": n}.
   const Json& keys() const { return parts_[0].keys; }
+  // The array of the (first) file with this key, however long; none left when there is no such array. A pass over the settings.
+  Result<GgufArray> Array(std::string_view key) const;
   uint64_t tensors() const { return tensors_; }  // in all files
 
   // In the files' order; stops at the first error. Checks each tensor's own numbers again, in case that a file changed.

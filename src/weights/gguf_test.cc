@@ -271,6 +271,21 @@ Image PartOf(int i) {
   return g;
 }
 
+TEST_F(Gguf, ArraysAreReadValueByValue) {
+  const GgufFiles g = GgufFiles::Open(Write("m.gguf", Good().Bytes())).value();
+  GgufArray tokens = g.Array("tokenizer.ggml.tokens").value();
+  EXPECT_EQ(tokens.left(), 2u);
+  EXPECT_EQ(tokens.Text().value(), "a");
+  EXPECT_EQ(tokens.Text().value(), "bb");
+  EXPECT_FALSE(tokens.Text().ok());
+  GgufArray heads = g.Array("llama.attention.head_count_kv").value();
+  EXPECT_FALSE(heads.Text().ok());
+  EXPECT_EQ(heads.Number().value(), 4);
+  EXPECT_EQ(heads.left(), 1u);
+  for (const char* other : {"general.architecture", "llama.use", "nothing"})
+    EXPECT_EQ(g.Array(other).value().left(), 0u);
+}
+
 TEST_F(Gguf, PartsAreOneModel) {
   const auto write = [&](int i, const Image& image) {
     return Write(fmt::format("m-{:05}-of-00003.gguf", i + 1), image.Bytes());
