@@ -27,9 +27,7 @@ Result<std::unique_ptr<Engine>> Engine::Open(Planned planned, const std::functio
     TRY(CheckLoadable(*planned.gguf, anatomy));
   else
     TRY(CheckHeaders(*planned.files, planned.parts, anatomy));  // planning takes other tools' names for tensors, too
-  if (planned.request.tokenizer && !planned.tokenizer)
-    return BadModel(fmt::format("{} has no tokenizer.json beside its weights; fetch it from the model's own page",
-                                planned.dir.path));
+  if (planned.request.tokenizer && !planned.tokenizer) return BadModel(planned.no_tokenizer);
   std::unique_ptr<Engine> e(new Engine());
   e->planned_ = std::move(planned);
   TRY(e->Fill(progress));
@@ -60,8 +58,9 @@ Status Engine::Fill(const std::function<bool(uint64_t, uint64_t)>& progress) {
 
 Status Engine::ReadTokenizer() {
   if (!planned_.tokenizer) return {};
-  tokenizer_ = TRY(Tokenizer::Open(planned_.dir.path, *planned_.tokenizer,
-                                   run(kLoad)[layout().slots.tokenizer].first(planned_.tokenizer_bytes)));
+  const std::span<std::byte> memory = run(kLoad)[layout().slots.tokenizer].first(planned_.tokenizer_bytes);
+  tokenizer_ = planned_.gguf ? TRY(Tokenizer::Open(planned_.gguf->text(), *planned_.tokenizer, memory))
+                             : TRY(Tokenizer::Open(planned_.dir.path, *planned_.tokenizer, memory));
   if (model().info().type != "encoder-decoder") return {};
   Json generation;
   const std::string path = planned_.dir.path + "/generation_config.json";

@@ -250,11 +250,19 @@ Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
       return Usage(fmt::format("--context {} is not from 1 to the {} positions that this model was published for",
                                request.context, model->info().max_context));
     if (request.tokenizer) {
-      const bool has = gguf == nullptr && !dir.path.empty() && HasTokenizer(dir.path);
-      if (has) p.tokenizer = TRY(Tokenizer::Measure(dir.path));
-      p.tokenizer_bytes = has ? p.tokenizer->bytes()
-                              : Tokenizer::BytesBound(std::max(static_cast<uint64_t>(model->info().vocab_size),
-                                                               gguf != nullptr ? gguf->vocabulary() : 0));
+      if (gguf != nullptr) {
+        Result<TokenizerSize> size = Tokenizer::Measure(gguf->text());
+        if (size.ok())
+          p.tokenizer = *size;
+        else
+          p.no_tokenizer = size.error().message;  // it can be planned all the same
+      } else if (!dir.path.empty() && HasTokenizer(dir.path)) {
+        p.tokenizer = TRY(Tokenizer::Measure(dir.path));
+      } else {
+        p.no_tokenizer = dir.path + " has no tokenizer beside its weights; fetch it from the model's own page";
+      }
+      p.tokenizer_bytes =
+          p.tokenizer ? p.tokenizer->bytes() : Tokenizer::BytesBound(static_cast<uint64_t>(model->info().vocab_size));
     }
   }
   const Bytes available = AvailableMemory();

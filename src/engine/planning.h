@@ -70,7 +70,8 @@ struct Planned {
   std::optional<ModelFiles> files;        // opened and checked, when there are weights
   std::vector<NamedPart> parts;           // of other models that the config names
   uint64_t tokenizer_bytes = 0;
-  std::optional<TokenizerSize> tokenizer;  // when the directory has one
+  std::optional<TokenizerSize> tokenizer;  // when the directory or the file has one
+  std::string no_tokenizer;                // why not
   MelParams mel;                           // without meaning for a model that does not hear
   PlanRequest request;
   Isa isa = Isa::kPortable;

@@ -75,11 +75,15 @@ double Perplexity::bits_per_byte() const {
 Result<Perplexity> MeasurePerplexity(Engine& engine, const std::string& path, const PerplexityOptions& options,
                                      const std::atomic<bool>& stop,
                                      const std::function<void(uint64_t, uint64_t)>& progress) {
-  const auto context = static_cast<size_t>(engine.model().info().context);
+  const Tokenizer& tokenizer = engine.tokenizer();
+  std::vector<int32_t>
+      ids;  // what a window is read as: the tokenizer's beginning of a text, if it has one, and the window
+  TRY(tokenizer.Encode("", {.add_special = true}, &ids));
+  const size_t begin = std::min<size_t>(ids.size(), 1);
+  const size_t context = static_cast<size_t>(engine.model().info().context) - begin;
   const auto stride = static_cast<size_t>(options.stride > 0 ? options.stride : std::max<int64_t>(1, context / 2));
   if (stride > context) return Usage(fmt::format("--stride {} is more than the context of {} tokens", stride, context));
   Pieces pieces = TRY(Pieces::Open(path));
-  const Tokenizer& tokenizer = engine.tokenizer();
   Perplexity p;
   TextSession session(engine);
   std::vector<int32_t> window, fresh;  // fresh: behind the window
@@ -106,9 +110,11 @@ Result<Perplexity> MeasurePerplexity(Engine& engine, const std::string& path, co
     fresh.erase(fresh.begin(), fresh.begin() + static_cast<ptrdiff_t>(count));
     taken += count;
     session.Rewind(0);
-    size_t at = 0;  // the row's token; what it predicts is the next one
-    TRY(session.Read(window, stop, [&](std::span<const float> logits) {
-      const size_t next = ++at;
+    ids.resize(begin);
+    ids.insert(ids.end(), window.begin(), window.end());
+    size_t next = 0 - begin;  // the window's token that a row predicts: the one behind its own
+    TRY(session.Read(ids, stop, [&](std::span<const float> logits) {
+      ++next;
       if (next >= window.size() || next < keep) return;
       const int32_t id = window[next];
       p.nll += static_cast<double>(LogSumExp(logits.data(), static_cast<int64_t>(logits.size()))) -

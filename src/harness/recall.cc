@@ -46,7 +46,7 @@ class Asker {
     if (values_.size() < 16)
       return Usage("the vocabulary has fewer than 32 words of three or more small letters; recall needs them");
     const std::string text = path.empty() ? std::string(kProse) : TRY(ReadSmallFile(path, kMostProse, Code::kBadInput));
-    TRY(tokenizer_.Encode(text, /*parse_special=*/false, &prose_));
+    TRY(tokenizer_.Encode(text, {}, &prose_));
     if (prose_.empty()) return BadInput(path + " holds no text; give another");
     for (const Json* from : {&engine.planned().config, FindPart(engine.planned().config)})
       if (from != nullptr && begin_.empty())
@@ -82,9 +82,9 @@ class Asker {
     std::string digits;
     for (int i = 0; i < 5; ++i) digits += static_cast<char>('0' + Below(10));
     std::vector<int32_t> told, question, ids = begin_, end;
-    TRY(tokenizer_.Encode(fmt::format(" The pass key is {}. Remember it.", digits), false, &told));
-    TRY(tokenizer_.Encode(" What is the pass key? The pass key is", false, &question));
-    TRY(tokenizer_.Encode(fmt::format(" What is the pass key? The pass key is {}.", digits), false, &end));
+    TRY(tokenizer_.Encode(fmt::format(" The pass key is {}. Remember it.", digits), {}, &told));
+    TRY(tokenizer_.Encode(" What is the pass key? The pass key is", {}, &question));
+    TRY(tokenizer_.Encode(fmt::format(" What is the pass key? The pass key is {}.", digits), {}, &end));
     const auto n = static_cast<size_t>(length), apart = begin_.size() + told.size() + end.size();
     if (n < apart + 2) return {};
     const auto before = static_cast<size_t>(static_cast<double>(n - apart) * depth);

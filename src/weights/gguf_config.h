@@ -23,6 +23,7 @@ class GgufModel {
   static Result<GgufModel> Open(const std::string& path, const std::string& mmproj);
 
   const Json& config() const { return config_; }
+  const GgufFiles& text() const { return text_; }  // the language model's
   const std::string& path() const { return text_.file(0).path(); }
   uint64_t vocabulary() const { return vocabulary_; }  // tokens that the file lists, or rows of its embedding
 
