@@ -87,25 +87,28 @@ class Bench {
         scratch_(CpuScratchBytes(need_).n),
         ops_(MakeCpuBackend(isa, &threads_, need_, {scratch_.data.get(), scratch_.n})) {}
 
-  WeightView Weights(DType dtype, int64_t n, int64_t k, int64_t copies = 1) {
-    const PanelFormat f = FormatFor(dtype, isa_);
+  WeightView Weights(PanelFormat f, int64_t n, int64_t k, int64_t copies = 1) {
     const uint64_t stride = PanelStride(f, k);
     Buffer source(static_cast<uint64_t>(kPanel * k) * 4);
     auto& out = buffers_.emplace_back(PanelBytes(f, n, k).n * static_cast<uint64_t>(copies));
     std::vector<const std::byte*> rows;
     for (int64_t i = 0; i < kPanel; ++i) rows.push_back(source.data.get() + i * k * 4);
-    for (uint64_t at = 0; at < out.n; at += stride) PackPanel(isa_, f, DType::kF32, rows, k, out.data.get() + at);
-    return {out.data.get(), dtype, f.group, n, k};
+    PackPanel(isa_, f, DType::kF32, rows, k, out.data.get());
+    for (uint64_t at = stride; at < out.n; at += stride) std::memcpy(out.data.get() + at, out.data.get(), stride);
+    return {out.data.get(), f.dtype, f.group, n, k, f.blocks};
   }
   View Floats(int64_t rows, int64_t cols) {
     return buffers_.emplace_back(static_cast<uint64_t>(rows * cols) * 4).view(rows, cols);
   }
 
   void Linear(const char* what, DType dtype, int64_t m, int64_t n, int64_t k, Into into = Into::kStore) {
+    Linear(what, FormatFor(dtype, isa_), m, n, k, into);
+  }
+  void Linear(const char* what, PanelFormat f, int64_t m, int64_t n, int64_t k, Into into = Into::kStore) {
     // For few rows, enough copies of the weights that no cache holds them.
-    const double bytes = static_cast<double>(PanelBytes(FormatFor(dtype, isa_), n, k).n);
+    const double bytes = static_cast<double>(PanelBytes(f, n, k).n);
     const int64_t copies = m > 16 ? 1 : std::max<int64_t>(1, static_cast<int64_t>(2.5e8 / bytes));
-    const WeightView w = Weights(dtype, n, k, copies);
+    const WeightView w = Weights(f, n, k, copies);
     const View x = Floats(m, k), out = Floats(m, n), bias = Floats(1, n);
     const uint64_t one = PanelBytes(FormatOf(w), n, k).n;
     cases_.push_back({std::string("linear ") + what + " " + std::string(NameOf(dtype)) + " " + std::to_string(m) + "x" +
