@@ -4,8 +4,10 @@
 //   y = sum over blocks of 32 inputs of (d * I) * scale - (dmin * min) * sum
 //   I = exact integer: sum of (weight code - offset) * (activation code), times the integer scale of its group of 16 or 32
 //
-// A panel's 32 inputs are unpacked once, to bytes [8][16 channels][4 inputs], for all rows that pass by.
+// 32 inputs of a panel are unpacked once, in registers, for all rows that pass by.
 #pragma once
+#include <utility>
+
 #include "codec/block_panel.h"
 #include "ops/cpu/kernels.h"
 #include "ops/cpu/tile_inl.h"
@@ -16,17 +18,8 @@ namespace {
 
 typedef uint32_t U __attribute__((vector_size(4 * kLanes)));
 typedef uint32_t UnalignedU __attribute__((vector_size(4 * kLanes), aligned(1), may_alias));
-
-// 32 inputs of a panel's 16 channels.
-struct Wide {
-  const uint8_t* codes;  // [8][16][4]: `unpacked`, or in the panel itself
-  alignas(64) uint8_t unpacked[8 * 64];
-  alignas(64) int32_t scale[2][16];  // integer scales of inputs 0 … 15 and 16 … 31; only the first where they are one
-  alignas(64) float d[16], min[16];  // min: times dmin
-  // Of the whole block, for the K types: scales and mins of groups 0 … 3 and 4 … 7, a byte each.
-  alignas(64) uint32_t scales[2][16], mins[2][16];
-  alignas(64) float dmin[16];
-};
+inline U LoadU(const uint8_t* p) { return *reinterpret_cast<const UnalignedU*>(p); }
+inline F LoadHalves(const uint8_t* p) { return LoadHalf(reinterpret_cast<const uint16_t*>(p)); }
 
 // What a type's integers are. Sums of `steps` x 2 products of a code with +-127 fit 16 bits.
 struct BlockShape {
@@ -38,111 +31,132 @@ struct BlockShape {
   bool has_min;
 };
 
-inline U LoadU(const uint8_t* p) { return *reinterpret_cast<const UnalignedU*>(p); }
+// 32 inputs of kLanes channels: a vector has four inputs of each channel.
+struct Codes {
+  U of[8];
+  I scale[2];  // of inputs 0 … 15 and 16 … 31; only the first where they are one
+  F min;       // times dmin
+};
 
-// f(bytes of a vector) for `count` rows of 64 bytes.
-template <class Function>
-inline void Unpack(int count, const Function& f, uint8_t* out) {
-  for (int i = 0; i < count * 64; i += 4 * kLanes) *reinterpret_cast<UnalignedU*>(out + i) = f(i);
-}
-
-inline void LoadHalves(const uint8_t* from, float* to) {
-  for (int i = 0; i < 16; i += kLanes) Store(to + i, LoadHalf(reinterpret_cast<const uint16_t*>(from + 2 * i)));
-}
-
-// Offsets are those of codec/block_panel.h: 16 times what they are in a block.
+// One struct a type: made from the piece of a panel that begins with the block of the first of kLanes channels (`channel`);
+// Group<g> are its inputs 32 g … 32 g + 31. Offsets are those of codec/block_panel.h: 16 times what they are in a block.
 struct Q40Kind {
   static constexpr BlockShape kShape{"Q4_0", 32, 8, 0, 8, false};
-  static void Open(const uint8_t* piece, Wide& w) { LoadHalves(piece, w.d); }
-  static void Load(const uint8_t* piece, int, Wide& w) {
-    Unpack(
-        4, [q = piece + 32](int i) { return LoadU(q + i) & 0x0F0F0F0F; }, w.unpacked);
-    Unpack(
-        4, [q = piece + 32](int i) { return LoadU(q + i) >> 4 & 0x0F0F0F0F; }, w.unpacked + 256);
+  const uint8_t* q;
+  F d;
+  Q40Kind(const uint8_t* piece, int channel) : q(piece + 32 + 4 * channel), d(LoadHalves(piece + 2 * channel)) {}
+  template <int g>
+  void Group(Codes* c) const {
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) {
+      const U both = LoadU(q + 64 * j);
+      c->of[j] = both & 0x0F0F0F0F;
+      c->of[4 + j] = both >> 4 & 0x0F0F0F0F;
+    }
   }
 };
 
 struct Q80Kind {
   static constexpr BlockShape kShape{"Q8_0", 32, 0, 0, 0, false};
-  static void Open(const uint8_t* piece, Wide& w) { LoadHalves(piece, w.d); }
-  static void Load(const uint8_t* piece, int, Wide& w) { w.codes = piece + 32; }
+  const uint8_t* q;
+  F d;
+  Q80Kind(const uint8_t* piece, int channel) : q(piece + 32 + 4 * channel), d(LoadHalves(piece + 2 * channel)) {}
+  template <int g>
+  void Group(Codes* c) const {
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) c->of[j] = LoadU(q + 64 * j);
+  }
 };
 
-// Scales and mins as in UnpackScaleMin of codec/ggml_layout.h, four groups of a channel in a word.
-inline void OpenK(const uint8_t* piece, Wide& w) {
-  LoadHalves(piece, w.d);
-  LoadHalves(piece + 32, w.dmin);
-  const uint8_t* packed = piece + 64;
-  for (int c = 0; c < 16; c += kLanes) {
-    const U a = LoadU(packed + 4 * c), b = LoadU(packed + 64 + 4 * c), last = LoadU(packed + 128 + 4 * c);
-    const U parts[] = {a & 0x3F3F3F3F, (last & 0x0F0F0F0F) | (a >> 6 & 0x03030303) << 4, b & 0x3F3F3F3F,
-                       (last >> 4 & 0x0F0F0F0F) | (b >> 6 & 0x03030303) << 4};
-    for (int i = 0; i < 2; ++i) {
-      std::memcpy(w.scales[i] + c, &parts[i], sizeof(U));
-      std::memcpy(w.mins[i] + c, &parts[2 + i], sizeof(U));
-    }
+// Scales and mins as in UnpackScaleMin of codec/ggml_layout.h; groups 0 … 3 and 4 … 7 of a channel are the bytes of two words.
+struct KScales {
+  F d, dmin;
+  U scales[2], mins[2];
+  KScales(const uint8_t* piece, int channel)
+      : d(LoadHalves(piece + 2 * channel)), dmin(LoadHalves(piece + 32 + 2 * channel)) {
+    const uint8_t* packed = piece + 64 + 4 * channel;
+    const U a = LoadU(packed), b = LoadU(packed + 64), last = LoadU(packed + 128);
+    scales[0] = a & 0x3F3F3F3F, mins[0] = b & 0x3F3F3F3F;
+    scales[1] = (last & 0x0F0F0F0F) | (a >> 2 & 0x30303030);
+    mins[1] = (last >> 4 & 0x0F0F0F0F) | (b >> 2 & 0x30303030);
   }
-}
-inline void LoadK(int g, Wide& w) {
-  for (int c = 0; c < 16; ++c) {
-    w.scale[0][c] = static_cast<int32_t>(w.scales[g / 4][c] >> g % 4 * 8 & 255);
-    w.min[c] = static_cast<float>(static_cast<int32_t>(w.mins[g / 4][c] >> g % 4 * 8 & 255)) * w.dmin[c];
+  template <int g>
+  void Group(Codes* c) const {
+    c->scale[0] = reinterpret_cast<I>(scales[g / 4] >> g % 4 * 8 & 255);
+    c->min = __builtin_convertvector(reinterpret_cast<I>(mins[g / 4] >> g % 4 * 8 & 255), F) * dmin;
   }
+};
+
+// The bits of x that begin at bit `from` of each byte, put at bit `to`.
+template <int from, int to>
+inline U Moved(U x, uint32_t mask) {
+  if constexpr (from < to) return x << (to - from) & mask;
+  return x >> (from - to) & mask;
 }
 
-struct Q4KKind {
+struct Q4KKind : KScales {
   static constexpr BlockShape kShape{"Q4_K", 256, 8, 1, 0, true};
-  static void Open(const uint8_t* piece, Wide& w) { OpenK(piece, w); }
-  static void Load(const uint8_t* piece, int g, Wide& w) {
-    LoadK(g, w);
-    const int shift = g % 2 * 4;
-    Unpack(
-        8, [q = piece + 256 + g / 2 * 512, shift](int i) { return LoadU(q + i) >> shift & 0x0F0F0F0F; }, w.unpacked);
+  const uint8_t* q;
+  Q4KKind(const uint8_t* piece, int channel) : KScales(piece, channel), q(piece + 256 + 4 * channel) {}
+  template <int g>
+  void Group(Codes* c) const {
+    KScales::Group<g>(c);
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) c->of[j] = Moved<g % 2 * 4, 0>(LoadU(q + g / 2 * 512 + 64 * j), 0x0F0F0F0F);
   }
 };
 
-struct Q5KKind {
+struct Q5KKind : KScales {
   static constexpr BlockShape kShape{"Q5_K", 256, 4, 1, 0, true};
-  static void Open(const uint8_t* piece, Wide& w) { OpenK(piece, w); }
-  static void Load(const uint8_t* piece, int g, Wide& w) {
-    LoadK(g, w);
-    const uint8_t *high = piece + 256, *q = piece + 768 + g / 2 * 512;
-    const int shift = g % 2 * 4;
-    Unpack(
-        8, [=](int i) { return (LoadU(q + i) >> shift & 0x0F0F0F0F) | (LoadU(high + i) >> g & 0x01010101) << 4; },
-        w.unpacked);
+  const uint8_t *high, *q;
+  Q5KKind(const uint8_t* piece, int channel)
+      : KScales(piece, channel), high(piece + 256 + 4 * channel), q(piece + 768 + 4 * channel) {}
+  template <int g>
+  void Group(Codes* c) const {
+    KScales::Group<g>(c);
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j)
+      c->of[j] = Moved<g % 2 * 4, 0>(LoadU(q + g / 2 * 512 + 64 * j), 0x0F0F0F0F) |
+                 Moved<g, 4>(LoadU(high + 64 * j), 0x10101010);
   }
 };
 
 struct Q6KKind {
   static constexpr BlockShape kShape{"Q6_K", 256, 2, 2, 32, false};
-  static void Open(const uint8_t* piece, Wide& w) { LoadHalves(piece + 3328, w.d); }
-  static void Load(const uint8_t* piece, int g, Wide& w) {
-    const auto* scales = reinterpret_cast<const int8_t*>(piece + 3072 + 32 * g);
-    for (int c = 0; c < 16; ++c)
-      for (int i = 0; i < 2; ++i) w.scale[i][c] = scales[2 * c + i];
-    const uint8_t *q = piece + g / 4 * 1024 + g % 2 * 512, *high = piece + 2048 + g / 4 * 512;
-    const int shift = g % 4 / 2 * 4, high_shift = g % 4 * 2;
-    Unpack(
-        8,
-        [=](int i) { return (LoadU(q + i) >> shift & 0x0F0F0F0F) | (LoadU(high + i) >> high_shift & 0x03030303) << 4; },
-        w.unpacked);
+  const uint8_t *q, *high, *scales;
+  F d;
+  Q6KKind(const uint8_t* piece, int channel)
+      : q(piece + 4 * channel),
+        high(piece + 2048 + 4 * channel),
+        scales(piece + 3072 + 2 * channel),
+        d(LoadHalves(piece + 3328 + 2 * channel)) {}
+  template <int g>
+  void Group(Codes* c) const {
+    typedef int16_t Short __attribute__((vector_size(2 * kLanes)));
+    Short pairs;  // two bytes a channel
+    std::memcpy(&pairs, scales + 32 * g, sizeof pairs);
+    const I words = __builtin_convertvector(pairs, I);
+    c->scale[0] = words << 24 >> 24;
+    c->scale[1] = words >> 8;
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j)
+      c->of[j] = Moved<g % 4 / 2 * 4, 0>(LoadU(q + g / 4 * 1024 + g % 2 * 512 + 64 * j), 0x0F0F0F0F) |
+                 Moved<g % 4 * 2, 4>(LoadU(high + g / 4 * 512 + 64 * j), 0x30303030);
   }
 };
 
-// Integer sums of kLanes channels, the v-th such, by a dot product of four bytes: Dot::Add(sums, codes, activations). Where it
-// takes unsigned codes, signed ones get 128 more.
+// Integer sums by a dot product of four bytes: Dot::Add(sums, codes, activations). Where it takes unsigned codes, signed ones
+// get 128 more.
 template <class Kind, class Dot>
 struct DotSums {
   static constexpr BlockShape kShape = Kind::kShape;
   static constexpr int kOffset = kShape.steps == 0 && Dot::kUnsigned ? 128 : kShape.offset;
   I codes[8], scale[2];
-  DotSums(const Wide& w, int v) {
-    for (int j = 0; j < 8; ++j) {
-      std::memcpy(&codes[j], w.codes + 64 * j + v * 4 * kLanes, sizeof(I));
-      if (kShape.steps == 0 && Dot::kUnsigned) codes[j] ^= static_cast<int32_t>(0x80808080);
-    }
-    for (int i = 0; i < kShape.scales; ++i) std::memcpy(&scale[i], w.scale[i] + v * kLanes, sizeof(I));
+  explicit DotSums(const Codes& c) {
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j)
+      codes[j] = reinterpret_cast<I>(kShape.steps == 0 && Dot::kUnsigned ? c.of[j] ^ 0x80808080 : c.of[j]);
+    for (int i = 0; i < kShape.scales; ++i) scale[i] = c.scale[i];
   }
   I Of(const BlockInputs& x) const {
     I sum[2] = {};
@@ -159,30 +173,38 @@ struct DotSums {
   }
 };
 
+// Adds 32 inputs to the sums of m rows; kOne: m is 1.
+template <class Kind, template <class> class Sums, int g, bool kOne>
+inline __attribute__((always_inline)) void AddGroup(const Kind& kind, const BlockInputs* x, int m, float* acc) {
+  Codes codes;
+  kind.template Group<g>(&codes);
+  const Sums<Kind> sums(codes);
+  for (int r = 0; r < (kOne ? 1 : m); ++r, acc += kPanel) {
+    F y = Load(acc) + __builtin_convertvector(sums.Of(x[r]), F) * kind.d * Set(x[r].scale);
+    if constexpr (Kind::kShape.has_min) y = y - codes.min * Set(x[r].sum);
+    Store(acc, y);
+  }
+}
+
+template <class Kind, template <class> class Sums, bool kOne>
+void AddPieces(const uint8_t* piece, int64_t k, const BlockInputs* x, int m, float* acc) {
+  constexpr int kGroups = Kind::kShape.inputs / 32;
+  constexpr int64_t bytes = int64_t{kPanel} * FindGgmlType(Kind::kShape.type)->bytes;
+  for (int64_t at = 0; at < k; at += 32 * kGroups, piece += bytes, x += int64_t{kGroups} * m)
+    for (int v = 0; v < kVecs; ++v) {
+      const Kind kind(piece, v * kLanes);
+      [&]<int... g>(std::integer_sequence<int, g...>) {
+        (AddGroup<Kind, Sums, g, kOne>(kind, x + g * m, m, acc + v * kLanes), ...);
+      }
+      (std::make_integer_sequence<int, kGroups>());
+    }
+}
+
 template <class Kind, template <class> class Sums>
 void BlockProductOf(const std::byte* panel, int64_t k, const BlockInputs* x, int m, float* acc) {
-  constexpr BlockShape shape = Kind::kShape;
-  constexpr int64_t bytes = int64_t{kPanel} * FindGgmlType(shape.type)->bytes;
   std::memset(acc, 0, static_cast<size_t>(m) * kPanel * sizeof(float));
-  Wide w;
-  w.codes = w.unpacked;
-  const auto* piece = reinterpret_cast<const uint8_t*>(panel);
-  for (int64_t at = 0; at < k; at += shape.inputs, piece += bytes) {
-    Kind::Open(piece, w);
-    for (int g = 0; g < shape.inputs / 32; ++g, x += m) {
-      Kind::Load(piece, g, w);
-      for (int v = 0; v < kVecs; ++v) {
-        const Sums<Kind> sums(w, v);
-        const F d = Load(w.d + v * kLanes), min = Load(w.min + v * kLanes);
-        float* to = acc + v * kLanes;
-        for (int r = 0; r < m; ++r, to += kPanel) {
-          F y = Load(to) + __builtin_convertvector(sums.Of(x[r]), F) * d * Set(x[r].scale);
-          if constexpr (shape.has_min) y = y - min * Set(x[r].sum);
-          Store(to, y);
-        }
-      }
-    }
-  }
+  (m == 1 ? AddPieces<Kind, Sums, true> : AddPieces<Kind, Sums, false>)(reinterpret_cast<const uint8_t*>(panel), k, x,
+                                                                        m, acc);
 }
 
 template <template <class> class Sums>

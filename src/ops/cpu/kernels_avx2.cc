@@ -85,27 +85,26 @@ float Quantize(const float* x, int64_t k, int64_t padded, std::byte* out) {
   return s.scale;
 }
 
-// Sums of 8 channels, the v-th such. vpmaddubsw adds two products of an unsigned and a signed byte to 16 bits: `steps` of
+// vpmaddubsw adds two products of an unsigned and a signed byte to 16 bits: `steps` of
 // them fit (Kind::kShape). vpmaddwd then adds the pairs, times the group's scale. Signed codes go as absolute values, their
 // signs put on the activations: 128 * 127 * 2 fits once.
 template <class Kind>
 struct BlockSums {
   static constexpr BlockShape kShape = Kind::kShape;
   __m256i codes[8], scale[2], offset;
-  BlockSums(const Wide& w, int v) {
+  explicit BlockSums(const Codes& c) {
 #pragma GCC unroll 8
-    for (int j = 0; j < 8; ++j) codes[j] = LoadBytes(w.codes + 64 * j + 32 * v);
+    for (int j = 0; j < 8; ++j) codes[j] = reinterpret_cast<__m256i>(c.of[j]);
     scale[0] = scale[1] = _mm256_set1_epi16(1);
-    for (int i = 0; i < kShape.scales; ++i)
-      scale[i] = Pairs(LoadBytes(w.scale[i] + 8 * v), LoadBytes(w.scale[i] + 8 * v));
+    for (int i = 0; i < kShape.scales; ++i) scale[i] = Pairs(c.scale[i], c.scale[i]);
     if (kShape.scales == 1) scale[1] = scale[0];
-    const __m256i times =
-        kShape.scales == 2 ? Pairs(LoadBytes(w.scale[0] + 8 * v), LoadBytes(w.scale[1] + 8 * v)) : scale[0];
+    const __m256i times = kShape.scales == 2 ? Pairs(c.scale[0], c.scale[1]) : scale[0];
     offset = _mm256_mullo_epi16(times, _mm256_set1_epi16(-kShape.offset));
   }
-  static __m256i LoadBytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
   // Words to pairs of int16: `even` in the low halves, `odd` in the high ones.
-  static __m256i Pairs(__m256i even, __m256i odd) { return _mm256_blend_epi16(even, _mm256_slli_epi32(odd, 16), 0xAA); }
+  static __m256i Pairs(I even, I odd) {
+    return _mm256_blend_epi16(reinterpret_cast<__m256i>(even), reinterpret_cast<__m256i>(odd << 16), 0xAA);
+  }
   static __m256i Word(const void* p) {
     int32_t word;
     std::memcpy(&word, p, sizeof word);
