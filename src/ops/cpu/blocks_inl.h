@@ -46,13 +46,15 @@ struct Q40Kind {
   F d;
   Q40Kind(const uint8_t* piece, int channel) : q(piece + 32 + 4 * channel), d(LoadHalves(piece + 2 * channel)) {}
   template <int g>
-  void Group(Codes* c) const {
+  Codes Group() const {
+    Codes c;
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) {
       const U both = LoadU(q + 64 * j);
-      c->of[j] = both & 0x0F0F0F0F;
-      c->of[4 + j] = both >> 4 & 0x0F0F0F0F;
+      c.of[j] = both & 0x0F0F0F0F;
+      c.of[4 + j] = both >> 4 & 0x0F0F0F0F;
     }
+    return c;
   }
 };
 
@@ -62,9 +64,11 @@ struct Q80Kind {
   F d;
   Q80Kind(const uint8_t* piece, int channel) : q(piece + 32 + 4 * channel), d(LoadHalves(piece + 2 * channel)) {}
   template <int g>
-  void Group(Codes* c) const {
+  Codes Group() const {
+    Codes c;
 #pragma GCC unroll 8
-    for (int j = 0; j < 8; ++j) c->of[j] = LoadU(q + 64 * j);
+    for (int j = 0; j < 8; ++j) c.of[j] = LoadU(q + 64 * j);
+    return c;
   }
 };
 
@@ -81,9 +85,11 @@ struct KScales {
     mins[1] = (last >> 4 & 0x0F0F0F0F) | (b >> 2 & 0x30303030);
   }
   template <int g>
-  void Group(Codes* c) const {
-    c->scale[0] = reinterpret_cast<I>(scales[g / 4] >> g % 4 * 8 & 255);
-    c->min = __builtin_convertvector(reinterpret_cast<I>(mins[g / 4] >> g % 4 * 8 & 255), F) * dmin;
+  Codes Group() const {
+    Codes c;
+    c.scale[0] = reinterpret_cast<I>(scales[g / 4] >> g % 4 * 8 & 255);
+    c.min = __builtin_convertvector(reinterpret_cast<I>(mins[g / 4] >> g % 4 * 8 & 255), F) * dmin;
+    return c;
   }
 };
 
@@ -99,10 +105,11 @@ struct Q4KKind : KScales {
   const uint8_t* q;
   Q4KKind(const uint8_t* piece, int channel) : KScales(piece, channel), q(piece + 256 + 4 * channel) {}
   template <int g>
-  void Group(Codes* c) const {
-    KScales::Group<g>(c);
+  Codes Group() const {
+    Codes c = KScales::Group<g>();
 #pragma GCC unroll 8
-    for (int j = 0; j < 8; ++j) c->of[j] = Moved<g % 2 * 4, 0>(LoadU(q + g / 2 * 512 + 64 * j), 0x0F0F0F0F);
+    for (int j = 0; j < 8; ++j) c.of[j] = Moved<g % 2 * 4, 0>(LoadU(q + g / 2 * 512 + 64 * j), 0x0F0F0F0F);
+    return c;
   }
 };
 
@@ -112,12 +119,13 @@ struct Q5KKind : KScales {
   Q5KKind(const uint8_t* piece, int channel)
       : KScales(piece, channel), high(piece + 256 + 4 * channel), q(piece + 768 + 4 * channel) {}
   template <int g>
-  void Group(Codes* c) const {
-    KScales::Group<g>(c);
+  Codes Group() const {
+    Codes c = KScales::Group<g>();
 #pragma GCC unroll 8
     for (int j = 0; j < 8; ++j)
-      c->of[j] = Moved<g % 2 * 4, 0>(LoadU(q + g / 2 * 512 + 64 * j), 0x0F0F0F0F) |
-                 Moved<g, 4>(LoadU(high + 64 * j), 0x10101010);
+      c.of[j] = Moved<g % 2 * 4, 0>(LoadU(q + g / 2 * 512 + 64 * j), 0x0F0F0F0F) |
+                Moved<g, 4>(LoadU(high + 64 * j), 0x10101010);
+    return c;
   }
 };
 
@@ -131,17 +139,19 @@ struct Q6KKind {
         scales(piece + 3072 + 2 * channel),
         d(LoadHalves(piece + 3328 + 2 * channel)) {}
   template <int g>
-  void Group(Codes* c) const {
+  Codes Group() const {
+    Codes c;
     typedef int16_t Short __attribute__((vector_size(2 * kLanes)));
     Short pairs;  // two bytes a channel
     std::memcpy(&pairs, scales + 32 * g, sizeof pairs);
     const I words = __builtin_convertvector(pairs, I);
-    c->scale[0] = words << 24 >> 24;
-    c->scale[1] = words >> 8;
+    c.scale[0] = words << 24 >> 24;
+    c.scale[1] = words >> 8;
 #pragma GCC unroll 8
     for (int j = 0; j < 8; ++j)
-      c->of[j] = Moved<g % 4 / 2 * 4, 0>(LoadU(q + g / 4 * 1024 + g % 2 * 512 + 64 * j), 0x0F0F0F0F) |
-                 Moved<g % 4 * 2, 4>(LoadU(high + g / 4 * 512 + 64 * j), 0x30303030);
+      c.of[j] = Moved<g % 4 / 2 * 4, 0>(LoadU(q + g / 4 * 1024 + g % 2 * 512 + 64 * j), 0x0F0F0F0F) |
+                Moved<g % 4 * 2, 4>(LoadU(high + g / 4 * 512 + 64 * j), 0x30303030);
+    return c;
   }
 };
 
@@ -173,16 +183,33 @@ struct DotSums {
   }
 };
 
-// Adds 32 inputs to the sums of m rows; kOne: m is 1.
-template <class Kind, template <class> class Sums, int g, bool kOne>
-inline __attribute__((always_inline)) void AddGroup(const Kind& kind, const BlockInputs* x, int m, float* acc) {
+// Group<g> of a kind, times the 32 inputs of a row that are its own.
+template <class Kind, template <class> class Sums, int g>
+struct GroupSums {
   Codes codes;
-  kind.template Group<g>(&codes);
-  const Sums<Kind> sums(codes);
-  for (int r = 0; r < (kOne ? 1 : m); ++r, acc += kPanel) {
-    F y = Load(acc) + __builtin_convertvector(sums.Of(x[r]), F) * kind.d * Set(x[r].scale);
-    if constexpr (Kind::kShape.has_min) y = y - codes.min * Set(x[r].sum);
+  Sums<Kind> sums;
+  F d;
+  explicit GroupSums(const Kind& kind) : codes(kind.template Group<g>()), sums(codes), d(kind.d) {}
+  F AddTo(F y, const BlockInputs& x) const {
+    y = y + __builtin_convertvector(sums.Of(x), F) * d * Set(x.scale);
+    if constexpr (Kind::kShape.has_min) y = y - codes.min * Set(x.sum);
+    return y;
+  }
+  void AddTo(float* acc, const BlockInputs* x, int m) const {
+    for (int r = 0; r < m; ++r, acc += kPanel) Store(acc, AddTo(Load(acc), x[r]));
+  }
+};
+
+// All groups of a piece, x[group][m]. One row's sum stays in its register.
+template <class Kind, template <class> class Sums, bool kOne, int... g>
+inline __attribute__((always_inline)) void AddGroups(const Kind& kind, const BlockInputs* x, int m, float* acc,
+                                                     std::integer_sequence<int, g...>) {
+  if constexpr (kOne) {
+    F y = Load(acc);
+    ((y = GroupSums<Kind, Sums, g>(kind).AddTo(y, x[g])), ...);
     Store(acc, y);
+  } else {
+    (GroupSums<Kind, Sums, g>(kind).AddTo(acc, x + int64_t{g} * m, m), ...);
   }
 }
 
@@ -191,13 +218,9 @@ void AddPieces(const uint8_t* piece, int64_t k, const BlockInputs* x, int m, flo
   constexpr int kGroups = Kind::kShape.inputs / 32;
   constexpr int64_t bytes = int64_t{kPanel} * FindGgmlType(Kind::kShape.type)->bytes;
   for (int64_t at = 0; at < k; at += 32 * kGroups, piece += bytes, x += int64_t{kGroups} * m)
-    for (int v = 0; v < kVecs; ++v) {
-      const Kind kind(piece, v * kLanes);
-      [&]<int... g>(std::integer_sequence<int, g...>) {
-        (AddGroup<Kind, Sums, g, kOne>(kind, x + g * m, m, acc + v * kLanes), ...);
-      }
-      (std::make_integer_sequence<int, kGroups>());
-    }
+    for (int v = 0; v < kVecs; ++v)
+      AddGroups<Kind, Sums, kOne>(Kind(piece, v * kLanes), x, m, acc + v * kLanes,
+                                  std::make_integer_sequence<int, kGroups>());
 }
 
 template <class Kind, template <class> class Sums>
