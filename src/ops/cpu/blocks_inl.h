@@ -200,13 +200,18 @@ struct GroupSums {
   }
 };
 
-// All groups of a piece, x[group][m]. One row's sum stays in its register.
+// All groups of a piece, x[group][m]. One row's sum stays in its register; its weights come from memory, in an order that hides
+// the stream from the CPU, so each group asks for its share of `ahead`.
 template <class Kind, template <class> class Sums, bool kOne, int... g>
-inline __attribute__((always_inline)) void AddGroups(const Kind& kind, const BlockInputs* x, int m, float* acc,
-                                                     std::integer_sequence<int, g...>) {
+inline __attribute__((always_inline)) void AddGroups(const Kind& kind, const uint8_t* ahead, const BlockInputs* x,
+                                                     int m, float* acc, std::integer_sequence<int, g...>) {
   if constexpr (kOne) {
+    constexpr int64_t kShare = kPanel * FindGgmlType(Kind::kShape.type)->bytes / kVecs / sizeof...(g);
+    const auto fetch = [](const uint8_t* from) __attribute__((always_inline)) {
+      for (int64_t i = 0; i < kShare; i += 64) __builtin_prefetch(from + i);
+    };
     F y = Load(acc);
-    ((y = GroupSums<Kind, Sums, g>(kind).AddTo(y, x[g])), ...);
+    ((fetch(ahead + g * kShare), y = GroupSums<Kind, Sums, g>(kind).AddTo(y, x[g])), ...);
     Store(acc, y);
   } else {
     (GroupSums<Kind, Sums, g>(kind).AddTo(acc, x + int64_t{g} * m, m), ...);
@@ -216,10 +221,10 @@ inline __attribute__((always_inline)) void AddGroups(const Kind& kind, const Blo
 template <class Kind, template <class> class Sums, bool kOne>
 void AddPieces(const uint8_t* piece, int64_t k, const BlockInputs* x, int m, float* acc) {
   constexpr int kGroups = Kind::kShape.inputs / 32;
-  constexpr int64_t bytes = int64_t{kPanel} * FindGgmlType(Kind::kShape.type)->bytes;
-  for (int64_t at = 0; at < k; at += 32 * kGroups, piece += bytes, x += int64_t{kGroups} * m)
+  constexpr int64_t kBytes = kPanel * FindGgmlType(Kind::kShape.type)->bytes, kAhead = kBytes > 2048 ? kBytes : 2048;
+  for (int64_t at = 0; at < k; at += 32 * kGroups, piece += kBytes, x += int64_t{kGroups} * m)
     for (int v = 0; v < kVecs; ++v)
-      AddGroups<Kind, Sums, kOne>(Kind(piece, v * kLanes), x, m, acc + v * kLanes,
+      AddGroups<Kind, Sums, kOne>(Kind(piece, v * kLanes), piece + kAhead + v * kBytes / kVecs, x, m, acc + v * kLanes,
                                   std::make_integer_sequence<int, kGroups>());
 }
 
