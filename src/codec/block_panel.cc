@@ -60,6 +60,11 @@ float Widen(DType source, const std::byte* row, int64_t k) {
 
 }  // namespace
 
+bool HasIntegerKernels(const GgmlType& type) {
+  return std::any_of(std::begin(kBlockLayouts), std::end(kBlockLayouts),
+                     [&](const BlockLayout& l) { return l.type == type.name; });
+}
+
 void PackBlocks(PanelFormat f, std::span<const std::byte* const> rows, int64_t k, std::byte* out) {
   CHECK(f.blocks != nullptr && !rows.empty() && rows.size() <= kPanel);
   const BlockLayout layout = LayoutOf(*f.blocks);

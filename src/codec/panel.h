@@ -72,6 +72,9 @@ void UnpackRow(const WeightView& w, int64_t row, float* out);
 void UnpackBlocks(const GgmlType& type, GgmlDequantize decode, const std::byte* panel, int64_t first, int64_t n,
                   float* out);
 
+// Whether Linear has integer kernels for a type: it quantizes activations then, else it dequantizes weights.
+bool HasIntegerKernels(const GgmlType& type);
+
 inline PanelFormat FormatOf(const WeightView& w) { return {w.dtype, w.group, w.blocks}; }
 
 }  // namespace sotto

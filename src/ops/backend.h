@@ -75,8 +75,9 @@ class Backend {
 
   // out[r, n] = sum_k x[r, k] w[n, k] + bias[n]. x: [rows, w.in], rows may overlap (stride < cols: a convolution);
   // bias: [1, w.out] or empty; out: [rows, w.out], not overlapping x. kI8 weights: each row of x is quantized to int8
-  // with scale absmax / 127 and the products are summed exactly; w.in <= 131,072. Weights in blocks of a GGUF type that
-  // DequantizerOf knows are dequantized, fp32 arithmetic.
+  // with scale absmax / 127 and the products are summed exactly; w.in <= 131,072. Weights in blocks of a GGUF type: where
+  // HasIntegerKernels (Q8_0, Q4_0, Q4_K, Q5_K, Q6_K) each 32 elements of x are quantized so, and products are summed exactly
+  // within 32; other types that DequantizerOf knows are dequantized, fp32 arithmetic.
   virtual void Linear(View x, const WeightView& w, View bias, View out, Into into = Into::kStore) = 0;
 
   // Every query attends to every key: out[:, head] = softmax(scale q k^T) v. q, out: [queries, heads * head_dim], k, v:
@@ -101,8 +102,8 @@ class Backend {
   virtual void Convert(View x, View out) = 0;
 };
 
-// The oracle: plain loops, sums in double. Ignores Precision; does quantize activations for kI8 weights, as Linear
-// says.
+// The oracle: plain loops, sums in double. Ignores Precision; does quantize activations for kI8 weights and blocks, as
+// Linear says.
 std::unique_ptr<Backend> MakeRefBackend();
 
 // The largest extents that a CPU backend will meet; they size its scratch.

@@ -191,28 +191,6 @@ TEST(Linear, NoRowsAndNoScratchOfAnIdleThreadAreFine) {
     }
 }
 
-// What a weight in blocks does is what its dequantized numbers do, bit for bit.
-TEST(Linear, DequantizesBlocksThatHaveNoIntegerKernels) {
-  Rng rng(9);
-  for (Isa isa : Isas())
-    for (const GgmlType& type : kGgmlTypes) {
-      if (type.block == 1 || !QuantizerOf(type).ok()) continue;
-      const int64_t k = 512;
-      for (const int64_t rows : {1, 3, 40}) {
-        const Matrix x(rng, rows, k), w(rng, 37, k, 0.1f), bias(rng, 1, 37);
-        const Packed packed(w, type, isa);
-        Matrix plain(rng, 37, k), want(rng, rows, 37), got(rng, rows, 37);
-        for (int64_t n = 0; n < 37; ++n) UnpackRow(packed.view, n, plain.view().F32(n));
-        const Packed floats(plain, DType::kF32, isa);
-        const Cpu cpu(isa, 2, k);
-        cpu->Linear(x.view(), floats.view, bias.view(), want.view());
-        cpu->Linear(x.view(), packed.view, bias.view(), got.view());
-        ASSERT_EQ(std::memcmp(want.values.data(), got.values.data(), want.values.size() * 4), 0)
-            << NameOf(isa) << " " << type.name << " " << rows << " rows";
-      }
-    }
-}
-
 TEST(LinearDeathTest, WrongExtentsAreBugs) {
   Rng rng(8);
   const Matrix x(rng, 2, 9), w(rng, 5, 8), out(rng, 2, 5);

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "codec/isa.h"
 #include "ops/backend.h"
@@ -21,6 +22,15 @@ template <class T>
 Strip<T> OnePanel(const T* data) {
   return {data, 1, 0};
 }
+
+// 32 activations of a row for weights in blocks: code * scale each, codes as Linear's for kI8 (ops/backend.h).
+struct BlockInputs {
+  int8_t codes[32];
+  float scale, sum;  // sum: of the 32 codes, times scale
+  int16_t sums[2];   // of codes 0 … 15 and 16 … 31
+};
+// acc[m][16] = products of m rows and one panel of blocks; x[k / 32][m].
+using BlockProduct = void (*)(const std::byte* panel, int64_t k, const BlockInputs* x, int m, float* acc);
 
 // The parts of attention in 16-bit fixed point, for Precision::kFast (attend.cc says what the codes mean).
 struct Attend16 {
@@ -67,6 +77,9 @@ struct Kernels {
   void (*widen_i8)(const std::byte* b, int64_t k, int16_t* tile);
   void (*i16_tile)(const int16_t* a, int64_t lda, int m, Strip<int16_t> b, int64_t k, int32_t* acc, int64_t ld,
                    bool add);
+  // Weights in blocks: the product for a type (null: Linear dequantizes), and a row's activations, block b at out[b * stride].
+  BlockProduct (*block_product)(std::string_view type);
+  void (*quantize_blocks)(const float* x, int64_t k, BlockInputs* out, int64_t stride);
   const Attend16* attend16;  // or null
   // out[r][n] = acc[r][n] * (row_scale[r] * scale[n]), 16 columns; `out` may be acc.
   void (*dequantize)(const int32_t* acc, int m, const float* row_scale, const float* scale, float* out);

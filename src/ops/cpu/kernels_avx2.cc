@@ -1,6 +1,7 @@
 // AVX2 with FMA and F16C. int8: weights are widened to int16 as they are loaded and multiplied in pairs by vpmaddwd,
 // whose sums of two products never overflow 32 bits; vpmaddubsw, which needs half the instructions, saturates at 16
-// bits and is not exact.
+// bits and is exact only for the narrow codes of blocks.
+#include "ops/cpu/blocks_inl.h"
 #include "ops/cpu/row_inl.h"
 #include "ops/cpu/tile_inl.h"
 
@@ -83,6 +84,53 @@ float Quantize(const float* x, int64_t k, int64_t padded, std::byte* out) {
   }
   return s.scale;
 }
+
+// vpmaddubsw adds two products of an unsigned and a signed byte to 16 bits: `steps` of
+// them fit (Kind::kShape). vpmaddwd then adds the pairs, times the group's scale. Signed codes go as absolute values, their
+// signs put on the activations: 128 * 127 * 2 fits once.
+template <class Kind>
+struct BlockSums {
+  static constexpr BlockShape kShape = Kind::kShape;
+  __m256i codes[8], scale[2], offset;
+  explicit BlockSums(const Codes& c) {
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) codes[j] = reinterpret_cast<__m256i>(c.of[j]);
+    scale[0] = scale[1] = _mm256_set1_epi16(1);
+    for (int i = 0; i < kShape.scales; ++i) scale[i] = Pairs(c.scale[i], c.scale[i]);
+    if (kShape.scales == 1) scale[1] = scale[0];
+    const __m256i times = kShape.scales == 2 ? Pairs(c.scale[0], c.scale[1]) : scale[0];
+    offset = _mm256_mullo_epi16(times, _mm256_set1_epi16(-kShape.offset));
+  }
+  // Words to pairs of int16: `even` in the low halves, `odd` in the high ones.
+  static __m256i Pairs(I even, I odd) {
+    return _mm256_blend_epi16(reinterpret_cast<__m256i>(even), reinterpret_cast<__m256i>(odd << 16), 0xAA);
+  }
+  static __m256i Word(const void* p) {
+    int32_t word;
+    std::memcpy(&word, p, sizeof word);
+    return _mm256_set1_epi32(word);
+  }
+  I Of(const BlockInputs& x) const {
+    constexpr int kSteps = kShape.steps == 0 ? 1 : kShape.steps;
+    __m256i sum = _mm256_setzero_si256();
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i += kSteps) {
+      __m256i part = _mm256_setzero_si256();
+#pragma GCC unroll 8
+      for (int j = i; j < i + kSteps; ++j) {
+        const __m256i a = Word(x.codes + 4 * j);
+        const __m256i pairs = kShape.steps == 0
+                                  ? _mm256_maddubs_epi16(_mm256_abs_epi8(codes[j]), _mm256_sign_epi8(a, codes[j]))
+                                  : _mm256_maddubs_epi16(codes[j], a);
+        part = j == i ? pairs : _mm256_add_epi16(part, pairs);
+      }
+      part = _mm256_madd_epi16(part, scale[i / 4]);
+      sum = i == 0 ? part : _mm256_add_epi32(sum, part);
+    }
+    if constexpr (kShape.offset != 0) sum = _mm256_add_epi32(sum, _mm256_madd_epi16(Word(x.sums), offset));
+    return reinterpret_cast<I>(sum);
+  }
+};
 
 constexpr auto kWidenI8 = WidenI8;
 constexpr auto kI16Tile = IntTile<int16_t>;

@@ -5,6 +5,7 @@
 #include <immintrin.h>
 #endif
 
+#include "ops/cpu/blocks_inl.h"
 #include "ops/cpu/row_inl.h"
 #include "ops/cpu/tile_inl.h"
 
@@ -43,6 +44,16 @@ void I8Rows(const uint8_t* a, int64_t lda, int m, const int8_t* b, int64_t k, in
 void I8Tile(const std::byte* a, int64_t lda, int m, const std::byte* panel, int, int64_t k, int32_t* acc) {
   I8Rows(reinterpret_cast<const uint8_t*>(a), lda, m, reinterpret_cast<const int8_t*>(panel), k, acc);
 }
+
+struct VnniDot {
+  static constexpr bool kUnsigned = true;
+  static I Add(I sum, I codes, int32_t four) {
+    return reinterpret_cast<I>(
+        _mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(codes), _mm512_set1_epi32(four)));
+  }
+};
+template <class Kind>
+using BlockSums = DotSums<Kind, VnniDot>;
 
 constexpr auto kWidenI8 = nullptr;
 constexpr auto kI16Tile = nullptr;

@@ -1,4 +1,5 @@
 // ARM64 with the dot product of ARMv8.2: sdot adds four products of signed bytes to 32 bits, exactly.
+#include "ops/cpu/blocks_inl.h"
 #include "ops/cpu/row_inl.h"
 #include "ops/cpu/tile_inl.h"
 
@@ -40,6 +41,15 @@ void I8Rows(const int8_t* a, int64_t lda, int m, const int8_t* b, int64_t k, int
 void I8Tile(const std::byte* a, int64_t lda, int m, const std::byte* panel, int, int64_t k, int32_t* acc) {
   I8Rows(reinterpret_cast<const int8_t*>(a), lda, m, reinterpret_cast<const int8_t*>(panel), k, acc);
 }
+
+struct SignedDot {
+  static constexpr bool kUnsigned = false;
+  static I Add(I sum, I codes, int32_t four) {
+    return vdotq_s32(sum, reinterpret_cast<int8x16_t>(codes), vreinterpretq_s8_s32(vdupq_n_s32(four)));
+  }
+};
+template <class Kind>
+using BlockSums = DotSums<Kind, SignedDot>;
 
 constexpr auto kWidenI8 = nullptr;
 constexpr auto kI16Tile = nullptr;

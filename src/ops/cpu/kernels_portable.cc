@@ -1,4 +1,5 @@
 // The kernels in portable C++ (on x86-64 that is SSE2, on aarch64 NEON), and the definition of the integer ones.
+#include "ops/cpu/blocks_inl.h"
 #include "ops/cpu/row_inl.h"
 #include "ops/cpu/tile_inl.h"
 
@@ -22,6 +23,23 @@ void I8Tile(const std::byte* a, int64_t lda, int m, const std::byte* panel, int 
   const auto* w = reinterpret_cast<const int8_t*>(panel);
   group == 2 ? I8TileOf<2>(x, lda, m, w, k, acc) : I8TileOf<4>(x, lda, m, w, k, acc);
 }
+
+struct PlainDot {
+  static constexpr bool kUnsigned = false;
+  static I Add(I sum, I codes, int32_t four) {
+    int8_t w[4 * kLanes], x[4];
+    std::memcpy(w, &codes, sizeof w);
+    std::memcpy(x, &four, sizeof x);
+    int32_t out[kLanes];
+    std::memcpy(out, &sum, sizeof out);
+    for (int c = 0; c < kLanes; ++c)
+      for (int i = 0; i < 4; ++i) out[c] += int32_t{w[4 * c + i]} * x[i];
+    std::memcpy(&sum, out, sizeof out);
+    return sum;
+  }
+};
+template <class Kind>
+using BlockSums = DotSums<Kind, PlainDot>;
 
 constexpr auto kWidenI8 = nullptr;
 constexpr auto kI16Tile = nullptr;

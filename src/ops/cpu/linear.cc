@@ -22,7 +22,9 @@ struct Areas {
   float* tile;        // [kSlice][16]
   float* row_scales;  // [kMaxBlockRows]
   int64_t* block;     // the row block whose quantized rows lie in `rows`; -1: none
-  std::byte* rows;    // quantized activations, or [16][kSlice] of a panel of blocks in fp32
+  std::byte*
+      rows;  // quantized activations: a row of a block after the other, or for blocks BlockInputs [w.in / 32][rows];
+             // or [16][kSlice] of a panel of blocks in fp32
 };
 constexpr uint64_t kSumsBytes = kMaxBlockRows * kPanel * 4, kTileBytes = kSlice * kPanel * 4,
                    kScalesBytes = kMaxBlockRows * 4 + 64;
@@ -57,7 +59,8 @@ struct CpuBackend::LinearCall {
   const Kernels& kernels;
   View x;
   const WeightView& w;
-  GgmlDequantize decode;  // of weights in blocks
+  BlockProduct product;   // of weights in blocks
+  GgmlDequantize decode;  // of those that have no product
   const float* bias;
   View out;
   Into into;
@@ -122,9 +125,20 @@ struct CpuBackend::LinearCall {
   }
 
   void QuantizeRows(int64_t row, int64_t rows, const Areas& s) const {
+    if (product != nullptr) {
+      auto* inputs = reinterpret_cast<BlockInputs*>(s.rows);
+      for (int64_t r = 0; r < rows; ++r) kernels.quantize_blocks(x.F32(row + r), w.in, inputs + r, rows);
+      return;
+    }
     const int64_t padded = row_bytes / kernels.activation_bytes;
     for (int64_t r = 0; r < rows; ++r)
       s.row_scales[r] = kernels.quantize(x.F32(row + r), w.in, padded, s.rows + r * row_bytes);
+  }
+
+  void BlockPanel(int64_t row, int64_t rows, int64_t panel, const Areas& s) const {
+    product(w.data + static_cast<uint64_t>(panel) * stride, w.in, reinterpret_cast<const BlockInputs*>(s.rows),
+            static_cast<int>(rows), s.sums);
+    Finish(s.sums, row, rows, panel);
   }
 
   void Int8Panel(int64_t row, int64_t rows, int64_t panel, const Areas& s) const {
@@ -163,44 +177,55 @@ void CpuBackend::Linear(View x, const WeightView& w, View bias, View out, Into i
   CHECK(bias.data == nullptr || (bias.dtype == DType::kF32 && bias.rows == 1 && bias.cols == w.out));
   const PanelFormat format = FormatOf(w);
   CHECK(isa_ == Isa::kPortable || w.blocks != nullptr || format == FormatFor(w.dtype, isa_));
-  const bool int8 = w.dtype == DType::kI8;
+  const BlockProduct product = w.blocks != nullptr ? kernels_.block_product(w.blocks->name) : nullptr;
+  const bool int8 = w.dtype == DType::kI8, quantized = int8 || product != nullptr;
   const int64_t padded = static_cast<int64_t>(RoundUp(static_cast<uint64_t>(w.in), 16));
+  const int64_t row_bytes =
+      int8 ? padded * kernels_.activation_bytes : w.in / 32 * static_cast<int64_t>(sizeof(BlockInputs));
   const LinearCall call{kernels_,
                         x,
                         w,
-                        w.blocks != nullptr ? DecoderOf(*w.blocks) : nullptr,
+                        product,
+                        w.blocks != nullptr && product == nullptr ? DecoderOf(*w.blocks) : nullptr,
                         bias.data != nullptr ? bias.F32() : nullptr,
                         out,
                         into,
                         PanelStride(format, w.in),
                         int8 ? ScalesOffset(format, w.in) : 0,
-                        padded * kernels_.activation_bytes};
-  if (int8) CHECK(w.in <= need_.in && w.in <= 131072);  // 127 * 127 * 131,072 < 2^31
+                        row_bytes};
+  static_assert(sizeof(BlockInputs) <= 64);  // LinearBytes has two bytes for an activation
+  CHECK(w.blocks == nullptr || w.in % w.blocks->block == 0);
+  if (quantized) CHECK(w.in <= need_.in && w.in <= 131072);  // 127 * 127 * 131,072 < 2^31
   if (x.rows == 0 || w.out == 0) return;
 
   const int64_t panels = (w.out + kPanel - 1) / kPanel;
-  const int64_t block = BlockRows(int8 ? call.row_bytes : w.in * 4, kernels_.tile_rows);
+  const int64_t block = BlockRows(quantized ? row_bytes : w.in * 4, kernels_.tile_rows);
   const int64_t blocks = (x.rows + block - 1) / block;
   // A step reads pieces of at least 32 KiB of weights; a long input is cut into groups of 8 panels, 128 channels.
   const int64_t per_group =
       x.rows > kernels_.tile_rows ? 8 : std::max<int64_t>(1, (32 << 10) / static_cast<int64_t>(call.stride + 1));
   const int64_t groups = (panels + per_group - 1) / per_group;
-  if (int8)
+  if (quantized)
     for (int t = 0; t < threads_->count(); ++t) *Cut(Lane(t)).block = -1;
   threads_->For(blocks * groups, 1, [&](int64_t begin, int64_t end, int thread) {
     const Areas s = Cut(Lane(thread));
     for (int64_t task = begin; task < end; ++task) {
       const int64_t row = task / groups * block, rows = std::min(block, x.rows - row);
       const int64_t first = task % groups * per_group, last = std::min(panels, first + per_group);
-      if (int8 && *s.block != row) {
+      if (quantized && *s.block != row) {
         call.QuantizeRows(row, rows, s);
         *s.block = row;
       }
-      if (!int8 && rows == 1 && w.blocks == nullptr) {
+      if (!quantized && rows == 1 && w.blocks == nullptr) {
         call.FloatRow(row, first, last, s);
         continue;
       }
-      for (int64_t p = first; p < last; ++p) int8 ? call.Int8Panel(row, rows, p, s) : call.FloatPanel(row, rows, p, s);
+      for (int64_t p = first; p < last; ++p) {
+        if (product != nullptr)
+          call.BlockPanel(row, rows, p, s);
+        else
+          int8 ? call.Int8Panel(row, rows, p, s) : call.FloatPanel(row, rows, p, s);
+      }
     }
   });
 }

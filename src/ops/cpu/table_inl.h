@@ -1,4 +1,4 @@
-// The table of one instruction set, from the functions that tile_inl.h, row_inl.h and the including file define. No
+// The table of one instruction set, from the functions that tile_inl.h, row_inl.h, blocks_inl.h and the including file define. No
 // guard: it is a part of each kernels_*.cc.
 const Kernels SOTTO_TABLE = {.tile_rows = kTileRows,
                              .activation_bytes = SOTTO_ACTIVATION_BYTES,
@@ -14,6 +14,8 @@ const Kernels SOTTO_TABLE = {.tile_rows = kTileRows,
                              .i8_tile = I8Tile,
                              .widen_i8 = kWidenI8,
                              .i16_tile = kI16Tile,
+                             .block_product = FindBlockProduct<BlockSums>,
+                             .quantize_blocks = QuantizeBlocks,
                              .attend16 = kAttend16,
                              .dequantize = Dequantize,
                              .finish = Finish,

@@ -86,6 +86,8 @@ class RefBackend final : public Backend {
       double* to = inputs.data() + r * w.in;
       std::copy(x.F32(r), x.F32(r) + w.in, to);
       if (w.dtype == DType::kI8) QuantizeRow(x.F32(r), w.in, to);
+      if (w.blocks != nullptr && HasIntegerKernels(*w.blocks))
+        for (int64_t k = 0; k < w.in; k += 32) QuantizeRow(x.F32(r) + k, 32, to + k);
     }
     for (int64_t n = 0; n < w.out; ++n) {
       UnpackRow(w, n, row.data());
