@@ -37,6 +37,7 @@ const std::vector<Library> kLibraries = {
     {"openssl/", {"cli/pull"}},
     {"curl/", {"cli/pull"}},
     {"CLI/", {"cli/"}},
+    {"histedit.h", {"cli/"}},
     {"stb/", {"harness/", "cli/"}},
     {"stb_image_write.h", {"harness/", "cli/"}},
     {"fmt/", {}},

@@ -105,6 +105,10 @@ void WriteRandomModel(const std::string& dir, const RandomShape& s) {
   config["encoder_ffn_dim"] = config["decoder_ffn_dim"] = s.ffn;
   config["num_mel_bins"] = s.n_mels;
   config["max_source_positions"] = s.positions;
+  WriteRandomWeights(dir, config);
+}
+
+void WriteRandomWeights(const std::string& dir, const Json& config) {
   std::ofstream(dir + "/config.json") << config.dump();
 
   Anatomy anatomy;

@@ -29,6 +29,7 @@ int Main(int argc, char** argv) {
   sotto::cli::AddPlan(&app, &commands);
   sotto::cli::AddTranscribe(&app, &commands);
   sotto::cli::AddRun(&app, &commands);
+  sotto::cli::AddChat(&app, &commands);
   sotto::cli::AddEval(&app, &commands);
   sotto::cli::AddLogits(&app, &commands);
   sotto::cli::AddTokenize(&app, &commands);

@@ -102,6 +102,7 @@ const std::atomic<bool>& StopFlag() {
 }
 
 int StopSignal() { return g_signal; }
+void ClearStop() { g_stop.store(false); }
 
 Bar::Bar(bool enabled) : enabled_(enabled && isatty(STDERR_FILENO) != 0) {}
 

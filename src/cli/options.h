@@ -31,6 +31,15 @@ Status OnlyPlanned(const SharedOptions& options);
 // How tokens are chosen and where an answer ends.
 void AddSampling(CLI::App* app, SamplerSettings* sampler, GenerateOptions* generate);
 
+struct ModelOptions {
+  SharedOptions shared;
+  SamplerSettings sampler;
+  std::string model, system;
+  bool quiet = false;
+};
+// Loads a model that answers to text, behind a bar; one that `hears` if that is asked for.
+Result<std::unique_ptr<Engine>> OpenModel(const ModelOptions& options, bool hears);
+
 // Prints an error as the contract says (one sentence on stderr; with `json` the error document on stdout) and returns its exit code.
 int Report(const Error& error, bool json);
 
@@ -43,6 +52,7 @@ using Commands = std::vector<Command>;
 void AddPlan(CLI::App* root, Commands* commands);
 void AddTranscribe(CLI::App* root, Commands* commands);
 void AddRun(CLI::App* root, Commands* commands);
+void AddChat(CLI::App* root, Commands* commands);
 void AddEval(CLI::App* root, Commands* commands);
 void AddLogits(CLI::App* root, Commands* commands);
 void AddTokenize(CLI::App* root, Commands* commands);
@@ -51,6 +61,7 @@ void AddPull(CLI::App* root, Commands* commands);
 // Set by SIGINT and SIGTERM; what signal it was.
 const std::atomic<bool>& StopFlag();
 int StopSignal();
+void ClearStop();  // when a reply was stopped, and more are to come
 
 // A bar on a terminal's stderr, nothing elsewhere: label, share, time left.
 class Bar {

@@ -1,45 +1,23 @@
 // sotto run: a prompt in, an answer out, inside the budget.
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <iostream>
-#include <iterator>
+#include <cstdio>
 
 #include "cli/options.h"
 #include "engine/audio_prompt.h"
+#include "engine/chat.h"
 #include "engine/generate.h"
 #include "engine/report.h"
 
 namespace sotto::cli {
 namespace {
 
-struct Options {
-  SharedOptions shared;
-  SamplerSettings sampler;
+struct Options : ModelOptions {
   GenerateOptions generate;
-  std::string model, prompt;
+  std::string prompt;
   std::vector<std::string> audio;
-  bool ledger = false, quiet = false;
+  bool raw = false, ledger = false;
 };
-
-Result<std::unique_ptr<Engine>> Open(const Options& o) {
-  TRY(OnlyPlanned(o.shared));
-  TRY(CheckSampler(o.sampler));
-  PlanRequest request = TRY(ToRequest(o.shared));
-  if (request.batch > 1) return Usage("--batch has no effect here: one prompt is one sequence");
-  const ModelDir dir = TRY(FindModel(o.model, ModelUse::kRun));
-  Planned planned = TRY(PlanModel(dir, request));
-  if (const std::string& type = planned.layout.model->info().type; type == "encoder-decoder")
-    return BadModel(fmt::format("{} turns speech into text and takes no prompt; use: sotto transcribe {} AUDIO",
-                                dir.name, o.model));
-  if (!o.audio.empty() && planned.layout.model->info().type != "audio-llm")
-    return Usage(fmt::format("--audio has no effect here: {} reads text only", dir.name));
-  Bar bar(!o.quiet);
-  return Engine::Open(std::move(planned), [&](uint64_t done, uint64_t total) {
-    bar.Show("loading", static_cast<double>(done), static_cast<double>(total));
-    return !StopFlag().load();
-  });
-}
 
 Json LogprobsJson(const Generated& answer, const Tokenizer& tokenizer) {
   Json all = Json::array();
@@ -53,30 +31,37 @@ Json LogprobsJson(const Generated& answer, const Tokenizer& tokenizer) {
   return all;
 }
 
-// Where audios are heard in a prompt that marks no place for them: before it.
-constexpr std::string_view kAudioMark = "<|audio|>";
-constexpr int32_t kAudioPlace = INT32_MAX;
+std::string PromptText(const Options& o) {
+  if (o.prompt != "-") return o.prompt;
+  std::string text;
+  for (int c; (c = std::getchar()) != EOF && text.size() <= kMaxPromptBytes;) text.push_back(static_cast<char>(c));
+  return text;
+}
 
-Result<std::vector<int32_t>> Encode(const Tokenizer& tokenizer, const std::string& prompt, size_t audios) {
+// The ids of the prompt, in the model's chat template when it has one.
+Result<std::vector<int32_t>> PromptIds(const Options& o, const std::string& prompt, const Engine& engine) {
   std::vector<int32_t> ids;
-  std::string_view rest = prompt;
-  if (rest.find(kAudioMark) == rest.npos) ids.assign(audios, kAudioPlace);
-  while (audios > 0 && rest.find(kAudioMark) != rest.npos) {
-    const size_t at = rest.find(kAudioMark);
-    TRY(tokenizer.Encode(rest.substr(0, at), {.parse_special = true}, &ids));
-    ids.push_back(kAudioPlace);
-    rest.remove_prefix(at + kAudioMark.size());
+  const ChatFormat format = o.raw ? ChatFormat() : TRY(ReadChatFormat(engine.planned()));
+  if (format.chat_template) {
+    Json messages = Json::array();
+    if (!o.system.empty()) messages.push_back(Message("system", o.system));
+    messages.push_back(UserMessage(format, prompt, o.audio.size()));
+    TRY(EncodePrompt(engine.tokenizer(), TRY(format.Render(std::move(messages))), format.audio_marker, &ids));
+    return ids;
   }
-  TRY(tokenizer.Encode(rest, {.parse_special = true}, &ids));
+  if (!o.system.empty())
+    return Usage(fmt::format("--system has no effect here: {}",
+                             o.raw ? "--raw continues the text as it is" : "this model has no chat template"));
+  if (prompt.find(kAudioMark) == prompt.npos) ids.assign(o.audio.size(), kAudioPlace);
+  TRY(EncodePrompt(engine.tokenizer(), prompt, o.audio.empty() ? "" : kAudioMark, &ids));
   return ids;
 }
 
 Result<int> Answer(const Options& o) {
-  std::string prompt = o.prompt;
-  if (prompt == "-") prompt = {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
-  std::unique_ptr<Engine> engine = TRY(Open(o));
+  const std::string prompt = PromptText(o);
+  std::unique_ptr<Engine> engine = TRY(OpenModel(o, !o.audio.empty()));
   const std::vector<int32_t> end_tokens = TRY(EndTokens(engine->planned()));
-  const std::vector<int32_t> ids = TRY(Encode(engine->tokenizer(), prompt, o.audio.size()));
+  const std::vector<int32_t> ids = TRY(PromptIds(o, prompt, *engine));
   if (ids.empty()) return Usage("the prompt is empty; give some text");
   Sampler sampler(o.sampler, engine->model().info().vocab_size, engine->run(kRunning)[engine->layout().slots.sampler]);
   TextSession session(*engine);
@@ -117,6 +102,25 @@ Result<int> Answer(const Options& o) {
 
 }  // namespace
 
+Result<std::unique_ptr<Engine>> OpenModel(const ModelOptions& o, bool hears) {
+  TRY(OnlyPlanned(o.shared));
+  TRY(CheckSampler(o.sampler));
+  PlanRequest request = TRY(ToRequest(o.shared));
+  if (request.batch > 1) return Usage("--batch has no effect here: one prompt is one sequence");
+  const ModelDir dir = TRY(FindModel(o.model, ModelUse::kRun));
+  Planned planned = TRY(PlanModel(dir, request));
+  if (const std::string& type = planned.layout.model->info().type; type == "encoder-decoder")
+    return BadModel(fmt::format("{} turns speech into text and takes no prompt; use: sotto transcribe {} AUDIO",
+                                dir.name, o.model));
+  if (hears && planned.layout.model->info().type != "audio-llm")
+    return Usage(fmt::format("--audio has no effect here: {} reads text only", dir.name));
+  Bar bar(!o.quiet);
+  return Engine::Open(std::move(planned), [&](uint64_t done, uint64_t total) {
+    bar.Show("loading", static_cast<double>(done), static_cast<double>(total));
+    return !StopFlag().load();
+  });
+}
+
 void AddSampling(CLI::App* app, SamplerSettings* s, GenerateOptions* g) {
   app->add_option("--temperature", s->temperature, "0 takes the likeliest token; above, tokens are drawn")
       ->capture_default_str();
@@ -135,25 +139,30 @@ void AddSampling(CLI::App* app, SamplerSettings* s, GenerateOptions* g) {
       ->check(CLI::NonNegativeNumber);
   app->add_option("--stop", g->stop, "End before this text appears (may be given several times)");
   app->add_flag("--ignore-eos", g->ignore_eos, "Go on when the model ends its answer");
-  app->add_option("--logprobs", g->logprobs, "With --json: so many alternatives of each token")
-      ->check(CLI::Range(0, 20));
 }
 
 void AddRun(CLI::App* root, Commands* commands) {
   auto o = std::make_shared<Options>();
   CLI::App* app = root->add_subcommand("run", "A prompt in, an answer out, inside a memory budget");
   app->add_option("MODEL", o->model, "A directory, or owner/name in the Hugging Face cache")->required();
-  app->add_option("PROMPT", o->prompt, "Text; - is standard input")->required();
+  app->add_option("PROMPT", o->prompt,
+                  "A message, put into the model's chat template; a text to continue for a model without one; - is "
+                  "standard input")
+      ->required();
   app->add_option("--audio,-a", o->audio, "Audio that the model hears where the prompt says <|audio|>, or before it");
+  app->add_option("--system", o->system, "A system message before the prompt");
+  app->add_flag("--raw", o->raw, "Continue the text as it is, without the model's chat template");
   AddShared(app, &o->shared);
   AddSampling(app, &o->sampler, &o->generate);
+  app->add_option("--logprobs", o->generate.logprobs, "With --json: so many alternatives of each token")
+      ->check(CLI::Range(0, 20));
   app->add_flag("--ledger", o->ledger, "Print planned against actual memory on standard error");
   app->add_flag("--quiet,-q", o->quiet, "No progress bar, no warnings");
   app->footer(
       "Examples:\n"
-      "  sotto run meta-llama/Llama-3.2-1B 'The capital of Italy is' -n 20 --memory 2GiB\n"
-      "  sotto run meta-llama/Llama-3.2-1B - --temperature 0.8 --seed 7 < story.txt\n"
-      "  sotto run Qwen/Qwen2-Audio-7B 'Generate the caption in English:' --audio glass.wav --memory 10GiB\n"
+      "  sotto run Qwen/Qwen2.5-0.5B-Instruct 'What is the capital of Italy?' --memory 2GiB\n"
+      "  sotto run meta-llama/Llama-3.2-1B - -n 200 --temperature 0.8 --seed 7 < story.txt\n"
+      "  sotto run Qwen/Qwen2-Audio-7B-Instruct 'What is said?' --audio talk.wav --memory 10GiB\n"
       "Exit: 0 done, 2 usage, 4 bad model, 5 does not fit, 130 interrupted.");
   commands->push_back({app, [o] {
                          StopFlag();

@@ -79,7 +79,7 @@ Result<std::vector<int32_t>> EndTokens(const Planned& planned) {
 
 Generated Generate(TextSession& session, const Tokenizer& tokenizer, Sampler& sampler, const GenerateOptions& options,
                    std::span<const int32_t> end_tokens, const std::atomic<bool>& stop,
-                   FunctionRef<void(std::string_view)> say) {
+                   FunctionRef<void(std::string_view)> say, FunctionRef<bool(std::span<const int32_t>)> make_room) {
   Generated out;
   StreamDecoder decoder(tokenizer, /*skip_special=*/true);
   const StopFilter filter(options.stop);
@@ -106,11 +106,11 @@ Generated Generate(TextSession& session, const Tokenizer& tokenizer, Sampler& sa
     decoder.Push(id, &pending);
     give();
     if (stopped) break;
-    out.end = options.max_tokens > 0 && static_cast<int64_t>(out.ids.size()) >= options.max_tokens
-                  ? Generated::End::kLength
-              : session.room() == 0 ? Generated::End::kContext
-                                    : Generated::End::kStop;
-    if (out.end != Generated::End::kStop) break;
+    const bool enough = options.max_tokens > 0 && static_cast<int64_t>(out.ids.size()) >= options.max_tokens;
+    if (enough || (session.room() == 0 && !make_room(out.ids))) {
+      out.end = enough ? Generated::End::kLength : Generated::End::kContext;
+      break;
+    }
     if (!session.Read({&id, 1}, stop).ok()) {
       out.end = Generated::End::kInterrupted;
       break;

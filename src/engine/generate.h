@@ -36,9 +36,11 @@ std::string_view NameOf(Generated::End end);  // stop, length, context, interrup
 Result<std::vector<int32_t>> EndTokens(const Planned& planned);
 
 // Goes on behind what `session` has read; the sampler has seen it. Every token but the last is read by the session, too.
-// `say(text)` gets the text as it comes; together that is Generated::text.
-Generated Generate(TextSession& session, const Tokenizer& tokenizer, Sampler& sampler, const GenerateOptions& options,
-                   std::span<const int32_t> end_tokens, const std::atomic<bool>& stop,
-                   FunctionRef<void(std::string_view)> say);
+// `say(text)` gets the text as it comes; together that is Generated::text. When the context is full, `make_room(ids)` may have the
+// session read less, and behind it all of the answer's `ids` but the last; it returns whether it did.
+Generated Generate(
+    TextSession& session, const Tokenizer& tokenizer, Sampler& sampler, const GenerateOptions& options,
+    std::span<const int32_t> end_tokens, const std::atomic<bool>& stop, FunctionRef<void(std::string_view)> say,
+    FunctionRef<bool(std::span<const int32_t>)> make_room = [](std::span<const int32_t>) { return false; });
 
 }  // namespace sotto

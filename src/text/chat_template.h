@@ -34,7 +34,7 @@ struct RenderLimits {
 
 class ChatTemplate {
  public:
-  static constexpr size_t kMaxSourceBytes = 256 << 10;  // the longest published ones have 30 KiB
+  static constexpr size_t kMaxSourceBytes = 64 << 10;  // the longest published ones have 30 KiB
 
   // kBadModel for a source that isn't a template, or uses what is not supported where it can't be avoided.
   static Result<ChatTemplate> Parse(std::string_view source);
