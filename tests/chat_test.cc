@@ -102,7 +102,9 @@ TEST(Chat, PromptsAreTransformersIds) {
   EXPECT_TRUE(format.audio_parts);
   for (const Json& c : m.golden["cases"]) {
     std::vector<int32_t> ids;
-    ASSERT_TRUE(EncodePrompt(engine->tokenizer(), Must(format.Render(c["messages"])), format.audio_marker, &ids).ok());
+    ASSERT_TRUE(
+        EncodePrompt(engine->tokenizer(), format, Must(format.Render(c["messages"])), format.audio_marker, false, &ids)
+            .ok());
     std::replace(ids.begin(), ids.end(), kAudioPlace, m.golden["audio_token"].get<int32_t>());
     EXPECT_EQ(Json(ids), c["ids"]) << c["messages"];
   }
@@ -116,8 +118,8 @@ TEST(Chat, PromptsAreTransformersIds) {
 }
 
 TEST(Chat, WithoutPartsAudiosStandInTheText) {
-  const ChatFormat format =
-      Must(MakeChatFormat("{% for m in messages %}{{ m['content'] }};{% endfor %}", Json::object(), "<|audio|>"));
+  const ChatFormat format = Must(
+      MakeChatFormat("{% for m in messages %}{{ m['content'] }};{% endfor %}", Json::object(), "<|audio|>", 65536));
   EXPECT_FALSE(format.audio_parts);
   const auto content = [&](std::string_view text, size_t audios) {
     return UserMessage(format, text, audios)["content"].get<std::string>();
@@ -172,7 +174,8 @@ TEST(Chat, RunRefusesWhatHasNoEffect) {
 std::string Afresh(Engine& engine, const ChatFormat& format, const Json& messages,
                    const std::vector<std::string>& audios, const GenerateOptions& options) {
   std::vector<int32_t> ids;
-  EXPECT_TRUE(EncodePrompt(engine.tokenizer(), Must(format.Render(messages)), format.audio_marker, &ids).ok());
+  EXPECT_TRUE(
+      EncodePrompt(engine.tokenizer(), format, Must(format.Render(messages)), format.audio_marker, false, &ids).ok());
   TextSession session(engine);
   std::vector<std::string> warnings;
   Must(ReadPrompt(session, engine, ids, kAudioPlace, audios, kGoOn, &warnings));

@@ -29,7 +29,7 @@ class Chat {
     if (terminal && !o_.quiet)
       fmt::print("{}: {} planned, a context of {}. /help lists commands, Ctrl-D ends.\n", engine_.planned().dir.name,
                  Human(engine_.layout().plan.total), engine_.model().info().context);
-    LineReader reader(terminal);
+    LineReader reader(terminal, MaxPromptBytes(engine_.model().info().context));
     for (int code = 0;;) {
       const auto line = reader.Next();
       if (!line.ok()) return Report(line.error(), o_.shared.json);

@@ -67,7 +67,8 @@ struct LineReader::Editor {
   }
 };
 
-LineReader::LineReader(bool terminal) : editor_(terminal ? std::make_unique<Editor>() : nullptr) {}
+LineReader::LineReader(bool terminal, uint64_t most)
+    : editor_(terminal ? std::make_unique<Editor>() : nullptr), most_(most) {}
 LineReader::~LineReader() = default;
 
 Result<std::optional<std::string>> LineReader::Next() {
@@ -91,12 +92,11 @@ Result<std::optional<std::string>> LineReader::Next() {
     if (!text.empty()) ::history(editor_->history, &event, H_ENTER, text.c_str());
   } else {
     int c = 0;
-    while ((c = std::getchar()) != EOF && c != '\n' && text.size() <= kMaxPromptBytes) text += static_cast<char>(c);
+    while ((c = std::getchar()) != EOF && c != '\n' && text.size() <= most_) text += static_cast<char>(c);
     if (c == EOF && text.empty()) return std::optional<std::string>();
   }
-  if (text.size() > kMaxPromptBytes)
-    return BadInput(
-        fmt::format("a message is longer than the {} bytes that are read; give a part of it", kMaxPromptBytes));
+  if (text.size() > most_)
+    return BadInput(fmt::format("a message is longer than the {} bytes that are read; give a part of it", most_));
   return std::optional<std::string>(std::move(text));
 }
 

@@ -31,37 +31,39 @@ Json LogprobsJson(const Generated& answer, const Tokenizer& tokenizer) {
   return all;
 }
 
-std::string PromptText(const Options& o) {
+std::string PromptText(const Options& o, uint64_t most) {
   if (o.prompt != "-") return o.prompt;
   std::string text;
-  for (int c; (c = std::getchar()) != EOF && text.size() <= kMaxPromptBytes;) text.push_back(static_cast<char>(c));
+  for (int c; (c = std::getchar()) != EOF && text.size() <= most;) text.push_back(static_cast<char>(c));
   return text;
 }
 
 // The ids of the prompt, in the model's chat template when it has one.
-Result<std::vector<int32_t>> PromptIds(const Options& o, const std::string& prompt, const Engine& engine) {
+Result<std::vector<int32_t>> PromptIds(const Options& o, const Engine& engine) {
   std::vector<int32_t> ids;
-  const ChatFormat format = o.raw ? ChatFormat() : TRY(ReadChatFormat(engine.planned()));
+  ChatFormat format = TRY(ReadChatFormat(engine.planned()));
+  if (o.raw) format.chat_template.reset();
+  const std::string prompt = PromptText(o, format.max_bytes);
   if (format.chat_template) {
     Json messages = Json::array();
     if (!o.system.empty()) messages.push_back(Message("system", o.system));
     messages.push_back(UserMessage(format, prompt, o.audio.size()));
-    TRY(EncodePrompt(engine.tokenizer(), TRY(format.Render(std::move(messages))), format.audio_marker, &ids));
+    TRY(EncodePrompt(engine.tokenizer(), format, TRY(format.Render(std::move(messages))), format.audio_marker, false,
+                     &ids));
     return ids;
   }
   if (!o.system.empty())
     return Usage(fmt::format("--system has no effect here: {}",
                              o.raw ? "--raw continues the text as it is" : "this model has no chat template"));
   if (prompt.find(kAudioMark) == prompt.npos) ids.assign(o.audio.size(), kAudioPlace);
-  TRY(EncodePrompt(engine.tokenizer(), prompt, o.audio.empty() ? "" : kAudioMark, &ids));
+  TRY(EncodePrompt(engine.tokenizer(), format, prompt, o.audio.empty() ? "" : kAudioMark, true, &ids));
   return ids;
 }
 
 Result<int> Answer(const Options& o) {
-  const std::string prompt = PromptText(o);
   std::unique_ptr<Engine> engine = TRY(OpenModel(o, !o.audio.empty()));
   const std::vector<int32_t> end_tokens = TRY(EndTokens(engine->planned()));
-  const std::vector<int32_t> ids = TRY(PromptIds(o, prompt, *engine));
+  const std::vector<int32_t> ids = TRY(PromptIds(o, *engine));
   if (ids.empty()) return Usage("the prompt is empty; give some text");
   Sampler sampler(o.sampler, engine->model().info().vocab_size, engine->run(kRunning)[engine->layout().slots.sampler]);
   TextSession session(*engine);

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/json_stream.h"
+#include "text/gguf_tokens.h"
 
 namespace sotto {
 namespace {
@@ -84,6 +85,16 @@ bool TakesAudioParts(const ChatFormat& format) {
   return text.ok() && text->find(format.audio_marker) != text->npos && text->find("kgzx") != text->npos;
 }
 
+// What the tokenizer puts before a text: BOS, if anything. What it puts behind one has no place before an answer.
+Status AddBegin(const Tokenizer& tokenizer, std::vector<int32_t>* ids) {
+  std::vector<int32_t> around, plain;
+  TRY(tokenizer.Encode("a", {.add_special = true}, &around));
+  TRY(tokenizer.Encode("a", {}, &plain));
+  const auto end = std::search(around.begin(), around.end(), plain.begin(), plain.end());
+  ids->insert(ids->end(), around.begin(), end);
+  return {};
+}
+
 }  // namespace
 
 Result<std::string> ChatFormat::Render(Json messages) const {
@@ -92,12 +103,12 @@ Result<std::string> ChatFormat::Render(Json messages) const {
   variables["messages"] = std::move(messages);
   variables["add_generation_prompt"] = true;
   variables["tools"] = variables["documents"] = nullptr;  // as transformers gives them
-  return chat_template->Render(variables,
-                               {.max_output_bytes = kMaxPromptBytes, .max_memory_bytes = 4 * kMaxPromptBytes});
+  return chat_template->Render(variables, {.max_output_bytes = max_bytes, .max_memory_bytes = 4 * max_bytes});
 }
 
-Result<ChatFormat> MakeChatFormat(std::optional<std::string> source, Json tokens, std::string audio_marker) {
-  ChatFormat format{std::nullopt, std::move(tokens), std::move(audio_marker)};
+Result<ChatFormat> MakeChatFormat(std::optional<std::string> source, Json tokens, std::string audio_marker,
+                                  uint64_t max_bytes) {
+  ChatFormat format{std::nullopt, std::move(tokens), std::move(audio_marker), max_bytes};
   if (!source) return format;
   format.chat_template = TRY(ChatTemplate::Parse(*source));
   if (!format.audio_marker.empty()) format.audio_parts = TakesAudioParts(format);
@@ -113,9 +124,14 @@ Result<ChatFormat> ReadChatFormat(const Planned& planned) {
     else if (auto other = TRY(ReadSettings(dir + "/chat_template.json")); other.chat_template)
       settings.chat_template = std::move(other.chat_template);
   }
-  const bool hears = planned.layout.model->info().type == "audio-llm";
+  if (planned.gguf) {
+    GgufChat chat = TRY(ReadGgufChat(planned.gguf->text()));
+    if (!chat.chat_template.empty()) settings.chat_template = std::move(chat.chat_template);
+    for (const auto& [name, token] : chat.tokens) settings.tokens[name] = token.text;
+  }
+  const ModelInfo& info = planned.layout.model->info();
   return MakeChatFormat(std::move(settings.chat_template), std::move(settings.tokens),
-                        hears ? AudioMarker(planned.config) : "");
+                        info.type == "audio-llm" ? AudioMarker(planned.config) : "", MaxPromptBytes(info.context));
 }
 
 Json Message(std::string_view role, std::string_view text) { return {{"role", role}, {"content", text}}; }
@@ -132,11 +148,14 @@ Json UserMessage(const ChatFormat& format, std::string_view text, size_t audios)
   return Message("user", content);
 }
 
-Status EncodePrompt(const Tokenizer& tokenizer, std::string_view text, std::string_view marker,
-                    std::vector<int32_t>* ids) {
-  if (text.size() > kMaxPromptBytes)
-    return BadInput(fmt::format("a prompt of {} bytes is longer than the {} that are read; give a part of it",
-                                text.size(), kMaxPromptBytes));
+Status EncodePrompt(const Tokenizer& tokenizer, const ChatFormat& format, std::string_view text,
+                    std::string_view marker, bool raw, std::vector<int32_t>* ids) {
+  if (text.size() > format.max_bytes)
+    return BadInput(fmt::format(
+        "a prompt of {} bytes is longer than the {} that this context is planned for; give a part of it, or "
+        "a larger --context",
+        text.size(), format.max_bytes));
+  if (raw) TRY(AddBegin(tokenizer, ids));
   ids->reserve(ids->size() + text.size());  // no second copy while it grows; only what is used becomes resident
   for (;;) {
     const size_t at = marker.empty() ? text.npos : text.find(marker);

@@ -44,7 +44,8 @@ Result<std::vector<int32_t>> Conversation::PromptIds() const {
     if (i + 1 < turns_.size()) messages.push_back(Message("assistant", turns_[i].answer));
   }
   std::vector<int32_t> ids;
-  TRY(EncodePrompt(engine_->tokenizer(), TRY(format_.Render(std::move(messages))), format_.audio_marker, &ids));
+  TRY(EncodePrompt(engine_->tokenizer(), format_, TRY(format_.Render(std::move(messages))), format_.audio_marker, false,
+                   &ids));
   if (ids.empty())
     return BadModel("the model's chat template makes nothing of a conversation; sotto run --raw does without");
   std::vector<int32_t> audios;

@@ -77,6 +77,10 @@ Result<std::vector<Choice>> Ladder(const PlanRequest& request, const StoredWeigh
   return ladder;
 }
 
+uint64_t MaxPromptBytes(int64_t context) {
+  return std::max<uint64_t>(64 * kKiB, SatMul(8, static_cast<uint64_t>(context)));
+}
+
 Result<Layout> LayOut(const Planned& p, const PlanRequest& request, const Choice& choice) {
   Layout l;
   l.choice = choice;
@@ -106,7 +110,9 @@ Result<Layout> LayOut(const Planned& p, const PlanRequest& request, const Choice
     l.slots.window.emplace_back(engine.During(kRunning), "window." + number,
                                 SlidingWindow::MemorySamples(p.mel.n_samples) * sizeof(float), Role::kAudio);
   }
-  const Bytes runtime = RuntimeBound(p.threads, hears ? static_cast<int>(choice.batch) : 0);
+  Bytes runtime = RuntimeBound(p.threads, hears ? static_cast<int>(choice.batch) : 0);
+  if (const ModelInfo& info = l.model->info(); info.type != "encoder-decoder")
+    runtime += Bytes{RoundUp(SatMul(kPromptHeap, MaxPromptBytes(info.context)), kMiB)};
   Recipe recipe = MakeRecipe(*l.anatomy, choice.weights, p.isa);
   if (choice.weights.as_stored) KeepStored(*l.anatomy, p.stored.kept, p.isa, &recipe);
   l.plan = Plan(*l.anatomy, std::move(recipe), runtime);

@@ -97,6 +97,11 @@ Result<std::vector<Choice>> Ladder(const PlanRequest& request, const StoredWeigh
 // Lays one choice out for `request`, on the model and the machine of `planned`, whose files are not read again.
 Result<Layout> LayOut(const Planned& planned, const PlanRequest& request, const Choice& choice);
 
+// The longest text of a prompt for a context: eight bytes a position, at least 64 KiB. Text, messages, a template's values, a word
+// that is the whole text (Tokenizer::Encode) and ids take at most kPromptHeap times that of the process's heap, which is planned.
+uint64_t MaxPromptBytes(int64_t context);
+inline constexpr uint64_t kPromptHeap = 40;
+
 // What the kernels must be given for this model.
 ScratchNeed ScratchOf(const Anatomy& anatomy, const Model& model, int threads);
 
