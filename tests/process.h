@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/json_fwd.h"
+
 namespace sotto {
 
 struct RunOptions {
@@ -41,6 +43,9 @@ struct RandomShape {
   int d_model = 64, heads = 1, encoder_layers = 2, decoder_layers = 2, ffn = 256, n_mels = 80, positions = 1500;
 };
 void WriteRandomModel(const std::string& dir, const RandomShape& shape);
+
+// config.json and random fp32 weights of any model that is known.
+void WriteRandomWeights(const std::string& dir, const Json& config);
 
 // 16 kHz mono PCM16: tones whose pitch and loudness wander, `seconds` long.
 void WriteTones(const std::string& path, double seconds);

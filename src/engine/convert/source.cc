@@ -1,0 +1,107 @@
+#include "engine/convert/source.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <unordered_map>
+
+#include "codec/ggml_blocks.h"
+#include "models/model.h"
+#include "weights/loader.h"
+
+namespace sotto {
+namespace {
+
+constexpr uint64_t kPiece = 512 * kKiB;  // of fp32, a thread
+
+const GgmlType* TypeOf(DType t) {
+  return FindGgmlType(std::string_view(t == DType::kF32 ? "F32" : t == DType::kF16 ? "F16" : "BF16"));
+}
+
+// The row of the checkpoint that leaves as row `row`.
+int64_t RowFrom(int64_t row, int64_t half) {
+  if (half == 0) return row;
+  const int64_t in_head = row % (2 * half);
+  return row - in_head + in_head / 2 + in_head % 2 * half;
+}
+
+}  // namespace
+
+std::string LowerName(const GgmlType& type) {
+  std::string name(type.name);
+  std::transform(name.begin(), name.end(), name.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; });
+  return name;
+}
+
+Result<Source> OpenSource(const ModelDir& dir) {
+  Source s;
+  s.dir = dir;
+  s.config = TRY(ReadConfig(dir));
+  s.files = TRY(ModelFiles::Open(dir.path));
+  s.anatomy = std::make_unique<Anatomy>();
+  const Workload least{.context = 1, .kv = FindKvPolicy("fp16")};
+  (void)TRY(BuildModel(s.config, least, *s.anatomy));
+  (void)TRY(CheckHeaders(s.files, *s.anatomy));
+  s.origins.resize(s.anatomy->slots().size());
+  std::unordered_map<std::string, uint32_t> by_name;
+  for (uint32_t id = 0; id < s.origins.size(); ++id)
+    if (s.anatomy->at(id).role == Role::kWeight) by_name.emplace(PlainName(s.anatomy->at(id).name), id);
+  TRY(s.files.ForEachTensor([&](const TensorHeader& t) -> Status {
+    const auto it = by_name.find(PlainName(t.name));
+    if (it == by_name.end()) return {};  // a tied head that the files repeat
+    s.origins[it->second] = {&s.files.file(t.file), t.offset, t.bytes, TypeOf(TRY(s.files.TypeOf(t)))};
+    return {};
+  }));
+  return s;
+}
+
+bool Meter::Pass(uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  done_ += bytes;
+  stopped_ = stopped_ || !progress_(done_, total_);
+  return !stopped_;
+}
+
+Status PassRows(const Passage& p, int64_t grain, Threads& threads, Meter& meter, TakeRows take) {
+  const GgmlDequantize dequantize = TRY(DequantizerOf(*p.from.type));
+  const auto cols = static_cast<uint64_t>(p.cols);
+  const uint64_t row_bytes = GgmlBytes(*p.from.type, 1, cols), fitting = kPiece / 4 / std::max<uint64_t>(cols, 1);
+  const int64_t at_once = std::max<int64_t>(1, static_cast<int64_t>(fitting) / grain) * grain;
+  std::mutex mutex;
+  Status failed;
+  std::atomic<bool> stop{false};
+  const auto pass = [&](int64_t first, int64_t count, std::vector<std::byte>& raw, std::vector<float>& wide,
+                        int thread) -> Status {
+    const auto bytes = static_cast<uint64_t>(count) * row_bytes;
+    for (int64_t r = 0; r < count; r += p.half == 0 ? count : 1)
+      TRY(p.from.file->ReadAt(
+          p.from.offset + static_cast<uint64_t>(RowFrom(first + r, p.half)) * row_bytes,
+          std::span(raw).subspan(static_cast<uint64_t>(r) * row_bytes, p.half == 0 ? bytes : row_bytes)));
+    const int64_t n = count * p.cols;
+    dequantize(raw.data(), n, wide.data());
+    const auto end = wide.begin() + n;
+    if (std::any_of(wide.begin(), end, [](float x) { return !std::isfinite(x); }))
+      return BadModel(fmt::format("{}: '{}' holds a number that is not finite; the model is damaged, fetch it again",
+                                  p.from.file->path(), p.name));
+    TRY(take(first, {wide.data(), static_cast<size_t>(n)}, thread));
+    if (!meter.Pass(bytes)) return Error{Code::kInterrupted, "interrupted; nothing was left behind"};
+    return {};
+  };
+  threads.For(p.rows, grain, [&](int64_t begin, int64_t end, int thread) {
+    const int64_t most = std::min(at_once, end - begin);
+    std::vector<std::byte> raw(static_cast<uint64_t>(most) * row_bytes);
+    std::vector<float> wide(static_cast<size_t>(most * p.cols));
+    for (int64_t r = begin; r < end && !stop; r += at_once) {
+      Status passed = pass(r, std::min(at_once, end - r), raw, wide, thread);
+      if (passed.ok()) continue;
+      stop = true;
+      const std::lock_guard lock(mutex);
+      if (failed.ok()) failed = std::move(passed);
+    }
+  });
+  return failed;
+}
+
+}  // namespace sotto
