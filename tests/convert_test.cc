@@ -1,5 +1,7 @@
 // sotto convert: what it writes is read back by our own readers, byte for byte what the source and the quantizers make of it. What
 // other programs read stands in tests/slow/convert_test.py.
+#include "engine/convert/convert.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -11,7 +13,6 @@
 
 #include "base/json.h"
 #include "codec/ggml_blocks.h"
-#include "engine/convert/convert.h"
 #include "engine/planning.h"
 #include "process.h"
 #include "weights/gguf_config.h"
@@ -35,7 +36,7 @@ Json Config(const std::string& type) {
             {"rms_norm_eps", 1e-5},
             {"rope_theta", 10000.0},
             {"tie_word_embeddings", type == "qwen3"},
-            {"vocab_size", 300}};
+            {"vocab_size", 304}};
   if (type == "qwen3") c["head_dim"] = 32;
   if (type == "llama") {
     c["attention_bias"] = true;
@@ -157,9 +158,7 @@ INSTANTIATE_TEST_SUITE_P(Types, ConvertGguf,
                                          std::pair{"qwen2", "q4_k_m"}, std::pair{"qwen3", "q4_k_m"},
                                          std::pair{"qwen3", "f16"}, std::pair{"llama", "bf16"},
                                          std::pair{"qwen2", "f32"}),
-                         [](const auto& info) {
-                           return std::string(info.param.first) + "_" + info.param.second;
-                         });
+                         [](const auto& info) { return std::string(info.param.first) + "_" + info.param.second; });
 
 class ConvertFiles : public testing::Test {
  protected:

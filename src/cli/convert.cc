@@ -1,8 +1,9 @@
 // sotto convert: a model in another form.
+#include "engine/convert/convert.h"
+
 #include <fmt/format.h>
 
 #include "cli/options.h"
-#include "engine/convert/convert.h"
 #include "plan/machine.h"
 
 namespace sotto::cli {

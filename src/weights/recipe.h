@@ -10,8 +10,8 @@
 
 namespace sotto {
 
-// How matrices are held: as an element type in panels, in the blocks of a GGUF type, each in the type that a mix gives it, or as the
-// files hold them.
+// How matrices are held: as an element type in panels, in the blocks of a GGUF type, each in the type that a mix gives
+// it, or as the files hold them.
 struct WeightKind {
   DType dtype = DType::kF32;         // kF32, kF16, kBF16 or kI8
   const GgmlType* blocks = nullptr;  // instead; a mix's base

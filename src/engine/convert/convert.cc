@@ -15,7 +15,8 @@ bool Exists(const std::string& path) {
 }
 
 bool SameFile(const std::string& a, const std::string& b) {
-  struct stat x {}, y {};
+  struct stat x {
+  }, y{};
   return ::stat(a.c_str(), &x) == 0 && ::stat(b.c_str(), &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
@@ -35,15 +36,16 @@ Result<Converted> Convert(const ModelDir& dir, const ConvertRequest& request, Co
   const WeightKind weights = TRY(ParseWeightKind(request.weights));
   const bool gguf = request.out.ends_with(".gguf"), int8 = weights == WeightKind{DType::kI8};
   if (gguf && int8)
-    return Usage("--weights int8 is no type of GGUF files; use q8_0, or give a directory after -o for int8 safetensors");
+    return Usage(
+        "--weights int8 is no type of GGUF files; use q8_0, or give a directory after -o for int8 safetensors");
   if (!gguf && !int8)
     return Usage(fmt::format("--weights {} makes a GGUF file; give a name that ends in .gguf after -o",
                              request.weights.substr(0, 40)));
   TRY(CheckOut(dir, request, gguf));
   ConvertRequest r = request;
   if (r.threads == 0) r.threads = Threads::Available();
-  const Source source = TRY(OpenSource(dir));
-  return gguf ? WriteGguf(source, weights, r, progress) : WriteInt8(source, r, progress);
+  const Original original = TRY(OpenOriginal(dir));
+  return gguf ? WriteGguf(original, weights, r, progress) : WriteInt8(original, r, progress);
 }
 
 }  // namespace sotto

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "codec/ggml_blocks.h"
 #include "weights/gguf_names.h"
@@ -23,12 +24,12 @@ int64_t HalfHead(const GgufFamily& family, const TextConfig& c, std::string_view
   return family.paired_heads && paired ? c.head_dim / 2 : 0;
 }
 
-std::vector<Target> Targets(const Source& source, const TextConfig& c, const GgufFamily& family,
+std::vector<Target> Targets(const Original& original, const TextConfig& c, const GgufFamily& family,
                             const WeightKind& weights) {
-  const MixModel mix = MixModelOf(*source.anatomy);
+  const MixModel mix = MixModelOf(*original.anatomy);
   std::vector<Target> targets;
-  for (uint32_t id = 0; id < source.origins.size(); ++id) {
-    const Slot& slot = source.anatomy->at(id);
+  for (uint32_t id = 0; id < original.origins.size(); ++id) {
+    const Slot& slot = original.anatomy->at(id);
     if (slot.role != Role::kWeight) continue;
     const int64_t half = HalfHead(family, c, slot.name);
     const bool matrix = slot.form == Form::kMatrix;
@@ -37,7 +38,7 @@ std::vector<Target> Targets(const Source& source, const TextConfig& c, const Ggu
     targets.push_back({TensorOf(family, PlainName(slot.name)),
                        matrix ? &GgufTypeOf(slot, weights, mix) : FindGgmlType("F32"),
                        matrix ? std::vector{rows, cols} : std::vector{rows * cols},
-                       {source.origins[id], rows, cols, half, slot.name}});
+                       {original.origins[id], rows, cols, half, slot.name}});
     CHECK(!targets.back().name.empty());
   }
   return targets;
@@ -68,25 +69,25 @@ Status WriteTensor(const GgufWriter& file, size_t number, const Target& t, Threa
 
 }  // namespace
 
-Result<Converted> WriteGguf(const Source& source, const WeightKind& weights, const ConvertRequest& request,
+Result<Converted> WriteGguf(const Original& original, const WeightKind& weights, const ConvertRequest& request,
                             ConvertProgress progress) {
-  const ClassConfig config = TRY(ClassConfig::Of(source.config, "config.json"));
+  const ClassConfig config = TRY(ClassConfig::Of(original.config, "config.json"));
   if (ArchitectureOf(config.type()).empty())
-    return BadModel(
-        fmt::format("{} is a model of type '{}', which sotto does not write as GGUF; it writes llama, mistral, qwen2 and "
-                    "qwen3 (and every model that runs as int8: -o DIRECTORY --weights int8)",
-                    source.dir.name, config.type().substr(0, 60)));
+    return BadModel(fmt::format(
+        "{} is a model of type '{}', which sotto does not write as GGUF; it writes llama, mistral, qwen2 and "
+        "qwen3 (and every model that runs as int8: -o DIRECTORY --weights int8)",
+        original.dir.name, config.type().substr(0, 60)));
   const TextConfig text = TRY(ReadText(config));
   if (!text.not_run.empty())
-    return BadModel(fmt::format("{} cannot be written as GGUF: {}", source.dir.name, text.not_run));
+    return BadModel(fmt::format("{} cannot be written as GGUF: {}", original.dir.name, text.not_run));
   const GgufFamily& family = *FindGgufFamily(ArchitectureOf(text.type), false);
   Converted done;
   GgufHeader header;
   std::vector<float> divisors;
-  TRY(WriteSettings(source, text, weights, &header, &divisors, &done.notes));
-  TRY(WriteVocabulary(source, text.vocab_size, &header));
+  TRY(WriteSettings(original, text, weights, &header, &divisors, &done.notes));
+  TRY(WriteVocabulary(original, text.vocab_size, &header, &done.notes));
 
-  const std::vector<Target> targets = Targets(source, text, family, weights);
+  const std::vector<Target> targets = Targets(original, text, family, weights);
   uint64_t total = 0;
   const auto add = [&](const std::string& name, const GgmlType& type, const std::vector<int64_t>& shape) {
     const uint64_t before = header.tensor_bytes();

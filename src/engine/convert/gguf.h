@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/convert/source.h"
+#include "engine/convert/original.h"
 #include "models/text.h"
 #include "weights/gguf_writer.h"
 #include "weights/recipe.h"
@@ -15,14 +15,14 @@ std::string_view ArchitectureOf(std::string_view model_type);
 
 // general.* and {architecture}.*, from config.json. `divisors`: what rope_freqs.weight must hold, or nothing. `notes`: what the
 // format cannot say.
-Status WriteSettings(const Source& source, const TextConfig& text, const WeightKind& weights, GgufHeader* header,
+Status WriteSettings(const Original& original, const TextConfig& text, const WeightKind& weights, GgufHeader* header,
                      std::vector<float>* divisors, std::vector<std::string>* notes);
 
 // tokenizer.*, from the tokenizer's files beside the weights. One token for each of `vocab_size` ids.
-Status WriteVocabulary(const Source& source, int64_t vocab_size, GgufHeader* header);
+Status WriteVocabulary(const Original& original, int64_t vocab_size, GgufHeader* header, std::vector<std::string>* notes);
 
 // The whole file.
-Result<Converted> WriteGguf(const Source& source, const WeightKind& weights, const ConvertRequest& request,
+Result<Converted> WriteGguf(const Original& original, const WeightKind& weights, const ConvertRequest& request,
                             ConvertProgress progress);
 
 }  // namespace sotto

@@ -11,10 +11,9 @@ namespace {
 // llama_ftype of llama.cpp's include/llama.h: what a file's name says of its types.
 uint32_t FileType(const WeightKind& kind) {
   constexpr std::pair<std::string_view, uint32_t> kTypes[] = {
-      {"fp32", 0},   {"fp16", 1},    {"q4_0", 2},    {"q4_1", 3},    {"q8_0", 7},    {"q5_0", 8},
-      {"q5_1", 9},   {"q2_k", 10},   {"q3_k_s", 11}, {"q3_k", 11},   {"q3_k_m", 12}, {"q3_k_l", 13},
-      {"q4_k_s", 14}, {"q4_k", 14},  {"q4_k_m", 15}, {"q5_k_s", 16}, {"q5_k", 16},   {"q5_k_m", 17},
-      {"q6_k", 18},  {"bf16", 32}};
+      {"fp32", 0},    {"fp16", 1},    {"q4_0", 2},  {"q4_1", 3},    {"q8_0", 7},    {"q5_0", 8},    {"q5_1", 9},
+      {"q2_k", 10},   {"q3_k_s", 11}, {"q3_k", 11}, {"q3_k_m", 12}, {"q3_k_l", 13}, {"q4_k_s", 14}, {"q4_k", 14},
+      {"q4_k_m", 15}, {"q5_k_s", 16}, {"q5_k", 16}, {"q5_k_m", 17}, {"q6_k", 18},   {"bf16", 32}};
   const std::string name = NameOf(kind);
   for (const auto& [known, number] : kTypes)
     if (known == name) return number;
@@ -31,8 +30,7 @@ Status WriteRope(const ClassConfig& j, const TextConfig& c, const std::string& a
   h->Whole(arch + ".rope.dimension_count", static_cast<uint32_t>(c.rope.dim()));
   h->Real(arch + ".rope.freq_base", static_cast<float>(theta));
   if (type == "linear" || type == "yarn") {
-    const double original =
-        TRY(p.Number("original_max_position_embeddings", static_cast<double>(c.max_context)));
+    const double original = TRY(p.Number("original_max_position_embeddings", static_cast<double>(c.max_context)));
     const double factor = TRY(p.Number("factor", static_cast<double>(c.max_context) / original));
     h->Text(arch + ".rope.scaling.type", type);
     h->Real(arch + ".rope.scaling.factor", static_cast<float>(factor));
@@ -45,8 +43,8 @@ Status WriteRope(const ClassConfig& j, const TextConfig& c, const std::string& a
       return j.Bad("rope_scaling", "asks for a form of yarn that GGUF files cannot hold");
   } else if (type != "default" && type != "dynamic") {
     for (size_t i = 0; i < c.rope.inv_freq.size(); ++i) {
-      const auto plain = static_cast<float>(
-          std::pow(theta, static_cast<float>(2 * i) / static_cast<float>(c.rope.dim())));
+      const auto plain =
+          static_cast<float>(std::pow(theta, static_cast<float>(2 * i) / static_cast<float>(c.rope.dim())));
       divisors->push_back(1 / plain / c.rope.inv_freq[i]);
     }
   }
@@ -63,9 +61,9 @@ std::string_view ArchitectureOf(std::string_view model_type) {
   return "";
 }
 
-Status WriteSettings(const Source& source, const TextConfig& c, const WeightKind& weights, GgufHeader* h,
+Status WriteSettings(const Original& original, const TextConfig& c, const WeightKind& weights, GgufHeader* h,
                      std::vector<float>* divisors, std::vector<std::string>* notes) {
-  const ClassConfig j = TRY(ClassConfig::Of(source.config, "config.json"));
+  const ClassConfig j = TRY(ClassConfig::Of(original.config, "config.json"));
   const std::string arch(ArchitectureOf(c.type));
   const auto whole = [&](const char* key, int64_t n) { h->Whole(arch + key, static_cast<uint32_t>(n)); };
   int64_t context = std::min<int64_t>(c.max_context, UINT32_MAX);
@@ -80,7 +78,7 @@ Status WriteSettings(const Source& source, const TextConfig& c, const WeightKind
   }
   h->Text("general.architecture", arch);
   h->Text("general.type", "model");
-  h->Text("general.name", source.dir.name);
+  h->Text("general.name", original.dir.name);
   h->Whole("general.alignment", 32);
   h->Whole("general.quantization_version", 2);
   h->Whole("general.file_type", FileType(weights));

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <unordered_map>
 
@@ -50,10 +51,10 @@ class Vocabulary final : public TokenSink {
 
   Status Check(uint64_t id, std::string_view name) const {
     if (id < names.size()) return {};
-    return BadModel(
-        fmt::format("the tokenizer in {} has the token '{}' with the id {}, but the model has only {} embeddings, and a "
-                    "GGUF file one for each token; remove the token, or resize the model's embeddings",
-                    where_, name.substr(0, 40), id, names.size()));
+    return BadModel(fmt::format(
+        "the tokenizer in {} has the token '{}' with the id {}, but the model has only {} embeddings, and a "
+        "GGUF file one for each token; remove the token, or resize the model's embeddings",
+        where_, name.substr(0, 40), id, names.size()));
   }
 
   const std::string& where_;
@@ -109,7 +110,7 @@ Result<Json> ReadIfThere(const std::string& path) {
 }
 
 // Tokens that begin and end texts: what the tokenizer's config names, else what the model's does.
-void WriteSpecial(const Source& s, const Json& tokenizer, const Json& generation, const TokenSettings& settings,
+void WriteSpecial(const Original& s, const Json& tokenizer, const Json& generation, const TokenSettings& settings,
                   const Vocabulary& v, GgufHeader* h) {
   const auto named = [&](const char* key, const char* id_key,
                          const Few<int32_t, 8>& around = {}) -> std::optional<uint32_t> {
@@ -138,7 +139,7 @@ void WriteSpecial(const Source& s, const Json& tokenizer, const Json& generation
 }
 
 // chat_template.jinja, else "chat_template" of tokenizer_config.json: a text, or a list of named ones.
-Status WriteTemplate(const Source& s, const Json& tokenizer, GgufHeader* h) {
+Status WriteTemplate(const Original& s, const Json& tokenizer, GgufHeader* h) {
   constexpr uint64_t kMost = kMiB;
   if (const std::string path = s.dir.path + "/chat_template.jinja"; FileExists(path)) {
     h->Text("tokenizer.chat_template", TRY(ReadSmallFile(path, kMost, Code::kBadModel)));
@@ -156,8 +157,13 @@ Status WriteTemplate(const Source& s, const Json& tokenizer, GgufHeader* h) {
 
 }  // namespace
 
-Status WriteVocabulary(const Source& s, int64_t vocab_size, GgufHeader* h) {
+Status WriteVocabulary(const Original& s, int64_t vocab_size, GgufHeader* h, std::vector<std::string>* notes) {
   const std::string& dir = s.dir.path;
+  if (!HasTokenizer(dir)) {
+    h->Text("tokenizer.ggml.model", "no_vocab");
+    notes->push_back(fmt::format("{} has no tokenizer: the file takes and gives token ids only", dir));
+    return {};
+  }
   const Json tokenizer = TRY(ReadIfThere(dir + "/tokenizer_config.json"));
   const Json generation = TRY(ReadIfThere(dir + "/generation_config.json"));
   Vocabulary v(dir, vocab_size);

@@ -33,13 +33,14 @@ class PartialDirectory {
     std::error_code error;
     fs::remove_all(partial_, error);
     if (!error && fs::create_directory(partial_, error)) return {};
-    return Failed(fmt::format("cannot create {}: {}; check that its folder exists and is writable", partial_,
-                              error.message()));
+    return Failed(
+        fmt::format("cannot create {}: {}; check that its folder exists and is writable", partial_, error.message()));
   }
   // One step, also where there is a directory already, which is then removed.
   Status Commit() const {
     const bool replaces = IsDirectory(path_);
-    if (::renameat2(AT_FDCWD, partial_.c_str(), AT_FDCWD, path_.c_str(), replaces ? RENAME_EXCHANGE : 0) == 0) return {};
+    if (::renameat2(AT_FDCWD, partial_.c_str(), AT_FDCWD, path_.c_str(), replaces ? RENAME_EXCHANGE : 0) == 0)
+      return {};
     return Failed(fmt::format("cannot finish {}: {}; nothing was left behind", path_, std::strerror(errno)));
   }
 
@@ -76,8 +77,7 @@ struct Plan {
 
 std::string ShapeOf(const Slot& s) {
   std::string shape;
-  for (int i = 0; i < s.dims; ++i)
-    shape += fmt::format("{}{}", i == 0 ? "" : ",", s.shape[static_cast<size_t>(i)]);
+  for (int i = 0; i < s.dims; ++i) shape += fmt::format("{}{}", i == 0 ? "" : ",", s.shape[static_cast<size_t>(i)]);
   return "[" + shape + "]";
 }
 
@@ -146,14 +146,14 @@ Status CopyCompanions(const std::string& from, const std::string& to) {
 
 }  // namespace
 
-Result<Converted> WriteInt8(const Source& source, const ConvertRequest& request, ConvertProgress progress) {
+Result<Converted> WriteInt8(const Original& original, const ConvertRequest& request, ConvertProgress progress) {
   Plan plan;
   Converted done;
   uint64_t total = 0;
   std::vector<std::pair<uint32_t, size_t>> slots;  // and their first target
-  for (uint32_t id = 0; id < source.origins.size(); ++id) {
-    const Slot& slot = source.anatomy->at(id);
-    const Origin& origin = source.origins[id];
+  for (uint32_t id = 0; id < original.origins.size(); ++id) {
+    const Slot& slot = original.anatomy->at(id);
+    const Origin& origin = original.origins[id];
     if (slot.role != Role::kWeight || origin.file == nullptr) continue;
     slots.emplace_back(id, plan.targets.size());
     total += origin.bytes;
@@ -168,7 +168,7 @@ Result<Converted> WriteInt8(const Source& source, const ConvertRequest& request,
 
   const PartialDirectory out(request.out);
   TRY(out.Create());
-  TRY(CopyCompanions(source.dir.path, out.partial()));
+  TRY(CopyCompanions(original.dir.path, out.partial()));
   AtomicFile file = TRY(AtomicFile::Create(out.partial() + "/model.safetensors"));
   const std::string header = plan.Header();
   TRY(file.Reserve(header.size() + plan.bytes));
@@ -176,9 +176,9 @@ Result<Converted> WriteInt8(const Source& source, const ConvertRequest& request,
   Threads threads(request.threads);
   Meter meter(total, progress);
   for (const auto& [id, first] : slots) {
-    const Slot& slot = source.anatomy->at(id);
+    const Slot& slot = original.anatomy->at(id);
     const uint64_t at = header.size() + plan.targets[first].offset;
-    const Passage passage{source.origins[id], slot.shape[0], slot.shape[1] * slot.shape[2], 0, slot.name};
+    const Passage passage{original.origins[id], slot.shape[0], slot.shape[1] * slot.shape[2], 0, slot.name};
     if (slot.form == Form::kMatrix)
       TRY(WriteMatrix(file, at, header.size() + plan.targets[first + 1].offset, passage, threads, meter));
     else

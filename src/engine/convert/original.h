@@ -21,7 +21,7 @@ struct Origin {
   const GgmlType* type = nullptr;
 };
 
-struct Source {
+struct Original {
   ModelDir dir;
   Json config;
   std::unique_ptr<Anatomy> anatomy;
@@ -32,14 +32,14 @@ struct Source {
 std::string LowerName(const GgmlType& type);  // "q4_k"
 
 // Reads and checks headers, no weights. kBadModel.
-Result<Source> OpenSource(const ModelDir& dir);
+Result<Original> OpenOriginal(const ModelDir& dir);
 
 // A tensor of whole rows on its way: `rows` of `cols` elements each.
 struct Passage {
   Origin from;
   int64_t rows = 0, cols = 0;
-  int64_t half = 0;    // not 0: rows of a head, 2 * half, leave as 0, half, 1, half + 1 … (gguf_names.h, paired_heads)
-  std::string name;    // for errors
+  int64_t half = 0;  // not 0: rows of a head, 2 * half, leave as 0, half, 1, half + 1 … (gguf_names.h, paired_heads)
+  std::string name;  // for errors
 };
 
 // What has passed, and whether it should go on. Thread-safe.

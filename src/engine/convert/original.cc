@@ -1,4 +1,4 @@
-#include "engine/convert/source.h"
+#include "engine/convert/original.h"
 
 #include <fmt/format.h>
 
@@ -35,8 +35,8 @@ std::string LowerName(const GgmlType& type) {
   return name;
 }
 
-Result<Source> OpenSource(const ModelDir& dir) {
-  Source s;
+Result<Original> OpenOriginal(const ModelDir& dir) {
+  Original s;
   s.dir = dir;
   s.config = TRY(ReadConfig(dir));
   s.files = TRY(ModelFiles::Open(dir.path));
