@@ -49,23 +49,23 @@ class PartialDirectory {
 };
 
 // A tensor of the new file.
-struct Target {
+struct Entry {
   std::string name, type, shape;  // as the header writes them
   uint64_t offset = 0, bytes = 0;
 };
 
-struct Plan {
-  std::vector<Target> targets;
+struct Listing {
+  std::vector<Entry> entries;
   uint64_t bytes = 0;
 
   void Add(std::string name, std::string type, std::string shape, uint64_t n) {
-    targets.push_back({std::move(name), std::move(type), std::move(shape), bytes, n});
+    entries.push_back({std::move(name), std::move(type), std::move(shape), bytes, n});
     bytes += n;
   }
   // Aligned to 8 by spaces, as the reference implementation writes it.
   std::string Header() const {
     std::string json = R"({"__metadata__":{"format":"pt","sotto.weights":"int8","sotto.scales":"row"})";
-    for (const Target& t : targets)
+    for (const Entry& t : entries)
       json += fmt::format(R"(,{}:{{"dtype":"{}","shape":{},"data_offsets":[{},{}]}})", Json(t.name).dump(), t.type,
                           t.shape, t.offset, t.offset + t.bytes);
     json += "}";
@@ -147,7 +147,7 @@ Status CopyCompanions(const std::string& from, const std::string& to) {
 }  // namespace
 
 Result<Converted> WriteInt8(const Original& original, const ConvertRequest& request, ConvertProgress progress) {
-  Plan plan;
+  Listing plan;
   Converted done;
   uint64_t total = 0;
   std::vector<std::pair<uint32_t, size_t>> slots;  // and their first target
@@ -155,15 +155,15 @@ Result<Converted> WriteInt8(const Original& original, const ConvertRequest& requ
     const Slot& slot = original.anatomy->at(id);
     const Origin& origin = original.origins[id];
     if (slot.role != Role::kWeight || origin.file == nullptr) continue;
-    slots.emplace_back(id, plan.targets.size());
+    slots.emplace_back(id, plan.entries.size());
     total += origin.bytes;
     const bool matrix = slot.form == Form::kMatrix;
     std::string type(origin.type->name);
     plan.Add(slot.name, matrix ? "I8" : type, ShapeOf(slot), matrix ? slot.Elements() : origin.bytes);
-    done.by_type[matrix ? "int8" : LowerName(*origin.type)] += plan.targets.back().bytes;
+    done.by_type[matrix ? "int8" : LowerName(*origin.type)] += plan.entries.back().bytes;
     if (!matrix) continue;
     plan.Add(slot.name + ".scale", "F32", fmt::format("[{}]", slot.shape[0]), static_cast<uint64_t>(slot.shape[0]) * 4);
-    done.by_type["f32"] += plan.targets.back().bytes;
+    done.by_type["f32"] += plan.entries.back().bytes;
   }
 
   const PartialDirectory out(request.out);
@@ -177,16 +177,16 @@ Result<Converted> WriteInt8(const Original& original, const ConvertRequest& requ
   Meter meter(total, progress);
   for (const auto& [id, first] : slots) {
     const Slot& slot = original.anatomy->at(id);
-    const uint64_t at = header.size() + plan.targets[first].offset;
+    const uint64_t at = header.size() + plan.entries[first].offset;
     const Passage passage{original.origins[id], slot.shape[0], slot.shape[1] * slot.shape[2], 0, slot.name};
     if (slot.form == Form::kMatrix)
-      TRY(WriteMatrix(file, at, header.size() + plan.targets[first + 1].offset, passage, threads, meter));
+      TRY(WriteMatrix(file, at, header.size() + plan.entries[first + 1].offset, passage, threads, meter));
     else
       TRY(Copy(*passage.from.file, passage.from.offset, passage.from.bytes, file, at, &meter));
   }
   TRY(file.Commit());
   TRY(out.Commit());
-  done.tensors = plan.targets.size();
+  done.tensors = plan.entries.size();
   done.tensor_bytes = plan.bytes;
   done.file_bytes = header.size() + plan.bytes;
   return done;
