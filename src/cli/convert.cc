@@ -52,7 +52,7 @@ int Run(const Options& o) {
 void AddConvert(CLI::App* root, Commands* commands) {
   auto o = std::make_shared<Options>();
   CLI::App* app = root->add_subcommand("convert", "A model as a GGUF file, or as a directory with int8 weights");
-  app->add_option("MODEL", o->model, "A directory, or owner/name in the Hugging Face cache")->required();
+  app->add_option("MODEL", o->model, "A directory, a .gguf file, or owner/name in the Hugging Face cache")->required();
   app->add_option("-o,--output", o->request.out, "FILE.gguf; for int8 a directory")->required();
   app->add_option("--weights,--to", o->request.weights,
                   "f32, f16, bf16, a GGUF type (q8_0, q4_0, q5_1, q6_k ...), a mix of types as llama.cpp chooses them\n"

@@ -23,7 +23,8 @@ bool SameFile(const std::string& a, const std::string& b) {
 Status CheckOut(const ModelDir& dir, const ConvertRequest& r, bool gguf) {
   if (r.out.empty()) return Usage("-o OUT is missing: a file that ends in .gguf, or for int8 a directory");
   if (!Exists(r.out)) return {};
-  if (SameFile(r.out, dir.path)) return Usage(fmt::format("{} is the model itself; give another place", r.out));
+  if (SameFile(r.out, dir.gguf_path.empty() ? dir.path : dir.gguf_path))
+    return Usage(fmt::format("{} is the model itself; give another place", r.out));
   if (!r.force) return Usage(fmt::format("{} is there already; give another place, or --force to replace it", r.out));
   if (IsDirectory(r.out) == gguf)
     return Usage(fmt::format("{} is {} directory; give another place", r.out, gguf ? "a" : "no"));
@@ -41,6 +42,8 @@ Result<Converted> Convert(const ModelDir& dir, const ConvertRequest& request, Co
   if (!gguf && !int8)
     return Usage(fmt::format("--weights {} makes a GGUF file; give a name that ends in .gguf after -o",
                              request.weights.substr(0, 40)));
+  if (int8 && !dir.gguf_path.empty())
+    return Usage("int8 directories are made of Hugging Face directories, and this is a .gguf; give its original");
   TRY(CheckOut(dir, request, gguf));
   ConvertRequest r = request;
   if (r.threads == 0) r.threads = Threads::Available();

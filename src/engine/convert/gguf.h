@@ -19,7 +19,8 @@ Status WriteSettings(const Original& original, const TextConfig& text, const Wei
                      std::vector<float>* divisors, std::vector<std::string>* notes);
 
 // tokenizer.*, from the tokenizer's files beside the weights. One token for each of `vocab_size` ids.
-Status WriteVocabulary(const Original& original, int64_t vocab_size, GgufHeader* header, std::vector<std::string>* notes);
+Status WriteVocabulary(const Original& original, int64_t vocab_size, GgufHeader* header,
+                       std::vector<std::string>* notes);
 
 // The whole file.
 Result<Converted> WriteGguf(const Original& original, const WeightKind& weights, const ConvertRequest& request,

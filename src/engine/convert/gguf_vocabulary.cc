@@ -155,9 +155,39 @@ Status WriteTemplate(const Original& s, const Json& tokenizer, GgufHeader* h) {
   return {};
 }
 
+// The settings of a file, as they are.
+Status CopyVocabulary(const GgufFiles& from, GgufHeader* h) {
+  for (const auto& [key, value] : from.keys().items()) {
+    if (!key.starts_with("tokenizer.")) continue;
+    if (value.is_string()) h->Text(key, value.get<std::string>());
+    if (value.is_boolean()) h->Flag(key, value.get<bool>());
+    if (value.is_number_unsigned()) h->Whole(key, static_cast<uint32_t>(value.get<uint64_t>()));
+    if (value.is_number_float()) h->Real(key, value.get<float>());
+    if (value.is_primitive()) continue;
+    GgufArray array = TRY(from.Array(key));
+    std::vector<std::string> texts;
+    std::vector<float> numbers;
+    const bool of_texts = key == "tokenizer.ggml.tokens" || key == "tokenizer.ggml.merges";
+    while (array.left() > 0) {
+      if (of_texts)
+        texts.emplace_back(TRY(array.Text()));
+      else
+        numbers.push_back(static_cast<float>(TRY(array.Number())));
+    }
+    if (of_texts)
+      h->Texts(key, texts);
+    else if (key == "tokenizer.ggml.scores")
+      h->Reals(key, numbers);
+    else if (key == "tokenizer.ggml.token_type")
+      h->Wholes(key, std::vector<int32_t>(numbers.begin(), numbers.end()));
+  }
+  return {};
+}
+
 }  // namespace
 
 Status WriteVocabulary(const Original& s, int64_t vocab_size, GgufHeader* h, std::vector<std::string>* notes) {
+  if (s.gguf) return CopyVocabulary(TRY(GgufFiles::Open(s.gguf->path())), h);
   const std::string& dir = s.dir.path;
   if (!HasTokenizer(dir)) {
     h->Text("tokenizer.ggml.model", "no_vocab");

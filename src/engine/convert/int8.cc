@@ -153,7 +153,7 @@ Result<Converted> WriteInt8(const Original& original, const ConvertRequest& requ
   std::vector<std::pair<uint32_t, size_t>> slots;  // and their first target
   for (uint32_t id = 0; id < original.origins.size(); ++id) {
     const Slot& slot = original.anatomy->at(id);
-    const Origin& origin = original.origins[id];
+    const WeightOrigin& origin = original.origins[id];
     if (slot.role != Role::kWeight || origin.file == nullptr) continue;
     slots.emplace_back(id, plan.entries.size());
     total += origin.bytes;

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <unordered_map>
 
 #include "codec/ggml_blocks.h"
 #include "models/model.h"
@@ -36,25 +35,33 @@ std::string LowerName(const GgmlType& type) {
 }
 
 Result<Original> OpenOriginal(const ModelDir& dir) {
-  Original s;
-  s.dir = dir;
-  s.config = TRY(ReadConfig(dir));
-  s.files = TRY(ModelFiles::Open(dir.path));
-  s.anatomy = std::make_unique<Anatomy>();
+  Original o;
+  o.dir = dir;
+  if (!dir.gguf_path.empty()) o.gguf = TRY(GgufModel::Open(dir.gguf_path, ""));
+  o.config = o.gguf ? o.gguf->config() : TRY(ReadConfig(dir));
+  o.anatomy = std::make_unique<Anatomy>();
   const Workload least{.context = 1, .kv = FindKvPolicy("fp16")};
-  (void)TRY(BuildModel(s.config, least, *s.anatomy));
-  (void)TRY(CheckHeaders(s.files, *s.anatomy));
-  s.origins.resize(s.anatomy->slots().size());
-  std::unordered_map<std::string, uint32_t> by_name;
-  for (uint32_t id = 0; id < s.origins.size(); ++id)
-    if (s.anatomy->at(id).role == Role::kWeight) by_name.emplace(PlainName(s.anatomy->at(id).name), id);
-  TRY(s.files.ForEachTensor([&](const TensorHeader& t) -> Status {
-    const auto it = by_name.find(PlainName(t.name));
-    if (it == by_name.end()) return {};  // a tied head that the files repeat
-    s.origins[it->second] = {&s.files.file(t.file), t.offset, t.bytes, TypeOf(TRY(s.files.TypeOf(t)))};
+  (void)TRY(BuildModel(o.config, least, *o.anatomy));
+  o.origins.resize(o.anatomy->slots().size());
+  if (o.gguf) {
+    (void)TRY(o.gguf->Match(*o.anatomy));
+    TRY(CheckLoadable(*o.gguf, *o.anatomy));
+    TRY(o.gguf->ForEachWeight(*o.anatomy, [&](uint32_t id, const WeightOrigin& origin) -> Status {
+      o.origins[id] = origin;
+      return {};
+    }));
+    return o;
+  }
+  o.files = TRY(ModelFiles::Open(dir.path));
+  (void)TRY(CheckHeaders(*o.files, {}, *o.anatomy));
+  const WeightNames names(*o.anatomy);
+  TRY(o.files->ForEachTensor([&](const TensorHeader& t) -> Status {
+    const auto weight = names.Find(PlainName(t.name));
+    if (!weight) return {};  // a tied head that the files repeat
+    o.origins[names.id(*weight)] = {&o.files->file(t.file), t.offset, t.bytes, TypeOf(TRY(o.files->TypeOf(t))), 0};
     return {};
   }));
-  return s;
+  return o;
 }
 
 bool Meter::Pass(uint64_t bytes) {
@@ -67,6 +74,7 @@ bool Meter::Pass(uint64_t bytes) {
 Status PassRows(const Passage& p, int64_t grain, Threads& threads, Meter& meter, TakeRows take) {
   const GgmlDequantize dequantize = TRY(DequantizerOf(*p.from.type));
   const auto cols = static_cast<uint64_t>(p.cols);
+  const int64_t half = p.from.paired == 0 ? p.half : 0;  // else they stand in pairs already
   const uint64_t row_bytes = GgmlBytes(*p.from.type, 1, cols), fitting = kPiece / 4 / std::max<uint64_t>(cols, 1);
   const int64_t at_once = std::max<int64_t>(1, static_cast<int64_t>(fitting) / grain) * grain;
   std::mutex mutex;
@@ -75,10 +83,10 @@ Status PassRows(const Passage& p, int64_t grain, Threads& threads, Meter& meter,
   const auto pass = [&](int64_t first, int64_t count, std::vector<std::byte>& raw, std::vector<float>& wide,
                         int thread) -> Status {
     const auto bytes = static_cast<uint64_t>(count) * row_bytes;
-    for (int64_t r = 0; r < count; r += p.half == 0 ? count : 1)
+    for (int64_t r = 0; r < count; r += half == 0 ? count : 1)
       TRY(p.from.file->ReadAt(
-          p.from.offset + static_cast<uint64_t>(RowFrom(first + r, p.half)) * row_bytes,
-          std::span(raw).subspan(static_cast<uint64_t>(r) * row_bytes, p.half == 0 ? bytes : row_bytes)));
+          p.from.offset + static_cast<uint64_t>(RowFrom(first + r, half)) * row_bytes,
+          std::span(raw).subspan(static_cast<uint64_t>(r) * row_bytes, half == 0 ? bytes : row_bytes)));
     const int64_t n = count * p.cols;
     dequantize(raw.data(), n, wide.data());
     const auto end = wide.begin() + n;

@@ -2,6 +2,7 @@
 #pragma once
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -10,23 +11,18 @@
 #include "codec/ggml_types.h"
 #include "engine/convert/convert.h"
 #include "plan/anatomy.h"
+#include "weights/gguf_config.h"
 #include "weights/safetensors.h"
 
 namespace sotto {
-
-// Where a slot's tensor lies.
-struct Origin {
-  const File* file = nullptr;
-  uint64_t offset = 0, bytes = 0;
-  const GgmlType* type = nullptr;
-};
 
 struct Original {
   ModelDir dir;
   Json config;
   std::unique_ptr<Anatomy> anatomy;
-  ModelFiles files;
-  std::vector<Origin> origins;  // by slot
+  std::optional<ModelFiles> files;    // of a directory
+  std::optional<GgufModel> gguf;      // or of a .gguf
+  std::vector<WeightOrigin> origins;  // by slot
 };
 
 std::string LowerName(const GgmlType& type);  // "q4_k"
@@ -36,7 +32,7 @@ Result<Original> OpenOriginal(const ModelDir& dir);
 
 // A tensor of whole rows on its way: `rows` of `cols` elements each.
 struct Passage {
-  Origin from;
+  WeightOrigin from;
   int64_t rows = 0, cols = 0;
   int64_t half = 0;  // not 0: rows of a head, 2 * half, leave as 0, half, 1, half + 1 … (gguf_names.h, paired_heads)
   std::string name;  // for errors
