@@ -109,8 +109,8 @@ void WriteRandomModel(const std::string& dir, const RandomShape& s) {
 }
 
 void WriteRandomWeights(const std::string& dir, const Json& config) {
+  std::filesystem::create_directories(dir);
   std::ofstream(dir + "/config.json") << config.dump();
-
   Anatomy anatomy;
   const Workload least{0, 1, 1, FindKvPolicy("fp32"), 1};
   const auto model = BuildModel(config, least, anatomy);
@@ -130,7 +130,7 @@ void WriteRandomWeights(const std::string& dir, const Json& config) {
   out << text;
   std::mt19937 rng(1);
   std::uniform_real_distribution<float> value(-0.1F, 0.1F);
-  std::vector<float> block(4096);
+  std::vector<float> block(4093);  // a prime: no two rows are alike
   for (float& f : block) f = value(rng);
   for (uint64_t left = offset / 4; left > 0;) {
     const uint64_t n = std::min<uint64_t>(left, block.size());

@@ -43,7 +43,7 @@ struct RandomShape {
   int d_model = 64, heads = 1, encoder_layers = 2, decoder_layers = 2, ffn = 256, n_mels = 80, positions = 1500;
 };
 void WriteRandomModel(const std::string& dir, const RandomShape& shape);
-// config.json of this architecture, and random fp32 weights.
+// config.json and random fp32 weights of any model that is known.
 void WriteRandomWeights(const std::string& dir, const Json& config);
 
 // 16 kHz mono PCM16: tones whose pitch and loudness wander, `seconds` long.

@@ -9,6 +9,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "base/bytes.h"
+
 namespace sotto {
 namespace {
 std::string Reason() { return std::strerror(errno); }
@@ -112,6 +114,24 @@ Status AtomicFile::Write(std::string_view bytes) {
     bytes.remove_prefix(static_cast<size_t>(put));
   }
   return {};
+}
+
+Status AtomicFile::WriteAt(uint64_t offset, std::span<const std::byte> bytes) const {
+  while (!bytes.empty()) {
+    const ssize_t put = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return Failed(fmt::format("cannot write {}: {}; nothing was left behind", path_, Reason()));
+    bytes = bytes.subspan(static_cast<size_t>(put));
+    offset += static_cast<uint64_t>(put);
+  }
+  return {};
+}
+
+Status AtomicFile::Reserve(uint64_t bytes) const {
+  if (bytes > static_cast<uint64_t>(INT64_MAX)) return Failed(fmt::format("cannot write {}: it is too large", path_));
+  if (bytes == 0 || ::fallocate(fd_, 0, 0, static_cast<off_t>(bytes)) == 0) return {};
+  if (errno != ENOSPC && errno != EFBIG && errno != EDQUOT) return {};  // the file system cannot, or was interrupted
+  return Failed(fmt::format("cannot write {} ({}): {}; nothing was left behind", path_, Human({bytes}), Reason()));
 }
 
 Status AtomicFile::Commit() {

@@ -49,6 +49,10 @@ class AtomicFile {
   ~AtomicFile();
   static Result<AtomicFile> Create(const std::string& path);
   Status Write(std::string_view bytes);
+  // At any place, from any thread; not together with Write.
+  Status WriteAt(uint64_t offset, std::span<const std::byte> bytes) const;
+  // Takes the disk's room for so many bytes now, where the file system can: a disk that is full says so before the work.
+  Status Reserve(uint64_t bytes) const;
   Status Commit();  // flush, fsync, rename
 
  private:

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
@@ -31,6 +32,7 @@ const Known kKnown[] = {
     {"llama-bpe", {kLlama3}, /*ignore_merges=*/true, /*add_bos=*/true},
     {"llama3", {kLlama3}, true, true},
     {"llama-v3", {kLlama3}, true, true},
+    {"smaug-bpe", {kLlama3}},
     {"qwen2", {kQwen2}, false, false, /*nfc=*/true},
     {"deepseek-r1-qwen", {kQwen2}, false, false, true},
     {"tekken", {kTekken}, true, true},
@@ -200,6 +202,17 @@ Result<GgufChat> ReadGgufChat(const GgufFiles& gguf) {
   if (!IsUtf8(chat.chat_template))
     return BadModel(fmt::format("{} has a chat template that is not UTF-8; fetch it again", where));
   return chat;
+}
+
+std::string_view GgufSplitting(const TokenSettings& settings) {
+  std::string_view like;  // but for whole words that are tokens
+  for (const Known& k : kKnown) {
+    if (!std::equal(k.splittings.begin(), k.splittings.end(), settings.splittings.begin(), settings.splittings.end()))
+      continue;
+    if (k.ignore_merges == settings.ignore_merges) return k.name;
+    if (like.empty()) like = k.name;
+  }
+  return like;
 }
 
 }  // namespace sotto

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 
 #include "text/token_source.h"
 #include "weights/gguf.h"
@@ -16,6 +17,9 @@ namespace sotto {
 
 // tokenizer.ggml.model gpt2 (with the splitting that tokenizer.ggml.pre names), llama and t5. kBadModel.
 Result<TokenSettings> ReadGgufTokens(const GgufFiles& gguf, TokenSink& sink);
+
+// The reverse: what tokenizer.ggml.pre says of byte pair encoding with these settings; "" when it has no name for them.
+std::string_view GgufSplitting(const TokenSettings& settings);
 
 struct GgufChat {
   struct Token {

@@ -38,30 +38,12 @@ MatrixRole RoleOf(const Slot& s) {
   return MatrixRole::kOther;
 }
 
-MixModel MixModelOf(const Anatomy& anatomy) {
-  MixModel m{.tied = true};
-  int64_t queries = 0, keys = 0;
-  for (const Slot& s : anatomy.slots()) {
-    if (s.form != Form::kMatrix || !DecodesText(s.component)) continue;
-    const MatrixRole role = RoleOf(s);
-    m.layers = std::max<int64_t>(m.layers, s.layer + 1);
-    if (role == MatrixRole::kOutput) m.tied = false;
-    if (role == MatrixRole::kRouter) m.experts = s.shape[0];
-    if (role == MatrixRole::kKey) keys = s.shape[0];
-    if (s.name.ends_with("q_proj.weight")) queries = s.shape[0];
-  }
-  if (keys > 0) m.queries_per_key = queries / keys;
-  return m;
-}
-
 Stored StoredMatrix(const Slot& s, const WeightKind& weights, const MixModel& model, Isa isa) {
   const uint64_t in = SatMul(static_cast<uint64_t>(s.shape[1]), static_cast<uint64_t>(s.shape[2]));
   const auto cols = static_cast<int64_t>(std::min<uint64_t>(in, INT64_MAX));
   PanelFormat format = FormatFor(weights.dtype, isa);
   if (weights.blocks != nullptr) {
-    const GgmlMix* mix = weights.mix == nullptr || DecodesText(s.component) ? weights.mix : FindMix("Q8_0");
-    const GgmlType& type =
-        mix == nullptr ? FittingType(*weights.blocks, cols) : TypeInMix(*mix, model, {RoleOf(s), s.layer, cols});
+    const GgmlType& type = GgufTypeOf(s, weights, model);
     const std::optional<DType> plain = PlainType(type);
     format = plain ? FormatFor(*plain, isa) : FormatFor(type, isa);
   }
@@ -90,8 +72,9 @@ std::string NameOf(const WeightKind& kind) {
 }
 
 Result<WeightKind> ParseWeightKind(const std::string& name) {
+  const std::string plain = name == "f32" ? "fp32" : name == "f16" ? "fp16" : name;
   for (const DType t : {DType::kF32, DType::kF16, DType::kBF16, DType::kI8})
-    if (NameOf(t) == name) return WeightKind{t, nullptr};
+    if (NameOf(t) == plain) return WeightKind{t, nullptr};
   const std::string lower = Lower(name == "int4" ? "q4_0" : name);
   for (const GgmlType& t : kGgmlTypes)
     if (Lower(std::string(t.name)) == lower && (t.block > 1)) return WeightKind{DType::kF32, &t};
@@ -108,6 +91,32 @@ Recipe MakeRecipe(const Anatomy& anatomy, const WeightKind& weights, Isa isa) {
   const MixModel model = weights.mix != nullptr ? MixModelOf(anatomy) : MixModel{};
   for (const Slot& s : anatomy.slots()) recipe.push_back(StoredAs(s, weights, model, isa));
   return recipe;
+}
+
+MixModel MixModelOf(const Anatomy& anatomy) {
+  MixModel m{.tied = true};
+  int64_t queries = 0, keys = 0;
+  for (const Slot& s : anatomy.slots()) {
+    if (s.form != Form::kMatrix || !DecodesText(s.component)) continue;
+    const MatrixRole role = RoleOf(s);
+    m.layers = std::max<int64_t>(m.layers, s.layer + 1);
+    if (role == MatrixRole::kOutput) m.tied = false;
+    if (role == MatrixRole::kRouter) m.experts = s.shape[0];
+    if (role == MatrixRole::kKey) keys = s.shape[0];
+    if (s.name.ends_with("q_proj.weight")) queries = s.shape[0];
+  }
+  if (keys > 0) m.queries_per_key = queries / keys;
+  return m;
+}
+
+const GgmlType& GgufTypeOf(const Slot& s, const WeightKind& weights, const MixModel& model) {
+  CHECK(!weights.as_stored && (weights.blocks != nullptr || weights.dtype != DType::kI8));
+  const uint64_t in = SatMul(static_cast<uint64_t>(s.shape[1]), static_cast<uint64_t>(s.shape[2]));
+  const auto cols = static_cast<int64_t>(std::min<uint64_t>(in, INT64_MAX));
+  if (weights.mix != nullptr)
+    return TypeInMix(DecodesText(s.component) ? *weights.mix : *FindMix("Q8_0"), model, {RoleOf(s), s.layer, cols});
+  if (weights.blocks != nullptr) return FittingType(*weights.blocks, cols);
+  return *FindGgmlType(weights.dtype == DType::kF32 ? "F32" : weights.dtype == DType::kF16 ? "F16" : "BF16");
 }
 
 void KeepStored(const Anatomy& anatomy, std::span<const Kept> kept, Isa isa, Recipe* recipe) {

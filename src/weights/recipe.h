@@ -10,8 +10,8 @@
 
 namespace sotto {
 
-// How matrices are held: as an element type in panels, in the blocks of a GGUF type, each in the type that a mix gives it, or as the
-// files hold them.
+// How matrices are held: as an element type in panels, in the blocks of a GGUF type, each in the type that a mix gives
+// it, or as the files hold them.
 struct WeightKind {
   DType dtype = DType::kF32;         // kF32, kF16, kBF16 or kI8
   const GgmlType* blocks = nullptr;  // instead; a mix's base
@@ -21,7 +21,7 @@ struct WeightKind {
 };
 std::string NameOf(const WeightKind& kind);  // "fp16", "int8", "q4_k", "q4_k_m"
 
-// fp32, fp16, bf16, int8, a GGUF type such as q8_0 or q4_K in any case, int4 (which is q4_0), a mix such as Q4_K_M; a name that
+// fp32 (also f32), fp16 (f16), bf16, int8, a GGUF type such as q8_0 or q4_K in any case, int4 (which is q4_0), a mix such as Q4_K_M; a name that
 // is both (Q2_K) is the type. kUsage.
 Result<WeightKind> ParseWeightKind(const std::string& name);
 
@@ -29,6 +29,11 @@ Result<WeightKind> ParseWeightKind(const std::string& name);
 // that is smaller). Everything else is as declared. A mix is for what decodes text; the matrices of encoders and projectors are
 // Q8_0 then, since audio suffers first from fewer bits.
 Recipe MakeRecipe(const Anatomy& anatomy, const WeightKind& weights, Isa isa);
+
+// What a mix asks of the model whose slots these are.
+MixModel MixModelOf(const Anatomy& anatomy);
+// The type of a matrix in a GGUF file of these weights. REQUIRES: they are not int8 or as stored.
+const GgmlType& GgufTypeOf(const Slot& slot, const WeightKind& weights, const MixModel& model);
 
 // Weights in the form that the files hold them in (StoredWeights::kept). What the loader can't fill takes its bytes; one rank's
 // slots, their part of them.
