@@ -1,6 +1,7 @@
 // Attention of a decoding step over cached keys and values. The keys of a row are cut into parts at places that depend
 // on their number alone; a part gives scores, their maximum, the sum of their exponentials and a weighted sum of
-// values. Parts are merged in order, so it makes no difference to the result which thread did which part.
+// values. Parts are merged in order, so it makes no difference to the result which thread did which part. Query heads that share
+// a head of the cache go through its keys together, up to kMaxGroup of them.
 #include <algorithm>
 
 #include "ops/cpu/cpu_backend.h"
@@ -15,13 +16,27 @@ int64_t PartKeys(int64_t length) {
   return std::max(kLeastPart, static_cast<int64_t>(RoundUp(static_cast<uint64_t>(share), 64)));
 }
 
-constexpr int64_t kBatch = 256;  // scores that a thread holds at a time
+constexpr int64_t kBatch = 256;       // scores of a head that a thread holds at a time
+constexpr int64_t kGroupBatch = 128;  // of several heads, so that the values stay in the first-level cache
 
-// A running result: maximum, sum of exp(score - maximum), and the values mixed by those exponentials.
+// A running result of one head: maximum, sum of exp(score - maximum), and the values mixed by those exponentials.
 struct State {
   float* peak;  // followed by the sum and head_dim floats
   float* sum() const { return peak + 1; }
   float* mixed() const { return peak + 2; }
+};
+
+// States of heads that share keys and values.
+struct States {
+  float* first;
+  int64_t stride;
+  State operator[](int i) const { return {first + i * stride}; }
+};
+
+// Some of one row's query heads, all of one head of the cache.
+struct Unit {
+  int64_t row;
+  int head, count, kv_head;
 };
 
 struct Call {
@@ -31,24 +46,43 @@ struct Call {
   const View* weights;
   int heads, group;  // query heads in all, and for each head of the cache
 
+  int per_head() const { return (group + kMaxGroup - 1) / kMaxGroup; }  // units of a head of the cache
+  int per_row() const { return heads / group * per_head(); }
+  Unit UnitOf(int64_t index) const {
+    const int kv_head = static_cast<int>(index % per_row()) / per_head();
+    const int first = static_cast<int>(index % per_row()) % per_head() * kMaxGroup;
+    return {index / per_row(), kv_head * group + first, std::min(kMaxGroup, group - first), kv_head};
+  }
+
   void Clear(State s) const {
     s.peak[0] = -__builtin_inff();
     std::fill(s.sum(), s.sum() + 1 + head_dim, 0.0f);
   }
 
-  // Adds keys [begin, end) of one head to the state.
-  void Part(const float* q, const CacheView& c, int64_t row, int head, int64_t begin, int64_t end, float* scores,
-            State s) const {
+  // Adds keys [begin, end) to the states of a unit's heads. q: of its first head; scores: [count][kBatch].
+  void Part(const Unit& u, const float* q, const CacheView& c, int64_t begin, int64_t end, float* scores,
+            States states) const {
     const uint64_t size = SizeOf(c.dtype);
-    const int64_t kv_head = head / group;
+    for (int i = 0; i < u.count; ++i) Clear(states[i]);
     for (int64_t j = begin, n = 0; j < end; j += n) {
-      n = std::min({kBatch, end - j, c.Run(j)});
-      const auto at = static_cast<uint64_t>(kv_head * c.head_stride + (c.first + j) % c.capacity * head_dim) * size;
-      kernels.dots(q, c.keys + at, c.dtype, n, head_dim, scale, scores);
-      if (weights != nullptr) std::copy(scores, scores + n, weights->F32(row * heads + head) + j);
-      const float shrink = kernels.soften(scores, n, s.peak, s.sum());
-      if (shrink != 1.0f) kernels.scale(s.mixed(), head_dim, shrink, s.mixed());
-      kernels.mix(scores, c.values + at, c.dtype, n, head_dim, s.mixed());
+      n = std::min({u.count == 1 ? kBatch : kGroupBatch, end - j, c.Run(j)});
+      const auto at = static_cast<uint64_t>(u.kv_head * c.head_stride + (c.first + j) % c.capacity * head_dim) * size;
+      if (u.count == 1)
+        kernels.dots(q, c.keys + at, c.dtype, n, head_dim, scale, scores);
+      else
+        kernels.group_dots(q, u.count, c.keys + at, c.dtype, n, head_dim, scale, scores, kBatch);
+      for (int i = 0; i < u.count; ++i) {
+        float* const own = scores + i * kBatch;
+        if (weights != nullptr) std::copy(own, own + n, weights->F32(u.row * heads + u.head + i) + j);
+        const State s = states[i];
+        const float shrink = kernels.soften(own, n, s.peak, s.sum());
+        if (shrink != 1.0f) kernels.scale(s.mixed(), head_dim, shrink, s.mixed());
+      }
+      if (u.count == 1)
+        kernels.mix(scores, c.values + at, c.dtype, n, head_dim, states[0].mixed());
+      else
+        kernels.group_mix(scores, kBatch, u.count, c.values + at, c.dtype, n, head_dim, states[0].mixed(),
+                          states.stride);
     }
   }
 
@@ -70,14 +104,16 @@ struct Call {
   }
 };
 
-uint64_t StateFloats(int head_dim) { return 2 + static_cast<uint64_t>(head_dim); }
+int64_t StateFloats(int head_dim) { return 2 + int64_t{head_dim}; }
 
 }  // namespace
 
-uint64_t CacheLaneBytes(const ScratchNeed& need) { return 4 * (kBatch + 2 * StateFloats(need.head_dim)); }
+uint64_t CacheLaneBytes(const ScratchNeed& need) {
+  return static_cast<uint64_t>(4 * kMaxGroup * (kBatch + 2 * StateFloats(need.head_dim)));
+}
 
 uint64_t SharedBytes(const ScratchNeed& need) {
-  return RoundUp(4 * StateFloats(need.head_dim) * kMaxCacheParts * kSplitBelow, 64);
+  return RoundUp(static_cast<uint64_t>(4 * StateFloats(need.head_dim) * kMaxCacheParts * kSplitBelow), 64);
 }
 
 void CpuBackend::AttendCache(View q, std::span<const CacheView> cache, const HeadShape& shape, View out,
@@ -96,54 +132,58 @@ void CpuBackend::AttendCache(View q, std::span<const CacheView> cache, const Hea
           (weights->dtype == DType::kF32 && weights->rows == q.rows * heads && weights->cols >= c.length));
   }
   const Call call{kernels_, head_dim, shape.scale, weights, heads, heads / shape.kv_heads};
-  const int64_t pairs = q.rows * heads;
-  const auto parts_of = [&](int64_t pair) {
-    const int64_t length = cache[static_cast<size_t>(pair / heads)].length;
+  const int64_t units = q.rows * call.per_row(), floats = StateFloats(head_dim);
+  const auto cache_of = [&](const Unit& u) -> const CacheView& { return cache[static_cast<size_t>(u.row)]; };
+  const auto parts_of = [&](const Unit& u) {
+    const int64_t length = cache_of(u).length;
     return (length + PartKeys(length) - 1) / PartKeys(length);
   };
-  const auto do_part = [&](int64_t pair, int64_t part, float* scores, State s) {
-    const int64_t row = pair / heads, head = pair % heads;
-    const CacheView& c = cache[static_cast<size_t>(row)];
+  const auto do_part = [&](const Unit& u, int64_t part, float* scores, States states) {
+    const CacheView& c = cache_of(u);
     const int64_t begin = part * PartKeys(c.length), end = std::min(c.length, begin + PartKeys(c.length));
-    call.Clear(s);
-    call.Part(q.F32(row) + head * head_dim, c, row, static_cast<int>(head), begin, end, scores, s);
+    call.Part(u, q.F32(u.row) + int64_t{u.head} * head_dim, c, begin, end, scores, states);
   };
   // The first part is merged into the empty state like the others: exp(-inf) = 0 and exp(0) = 1 change no bit of it.
-  const auto finish = [&](int64_t pair, State s) {
-    const int64_t row = pair / heads, head = pair % heads;
-    call.Finish(s, row, static_cast<int>(head), cache[static_cast<size_t>(row)].length, out.F32(row) + head * head_dim);
+  const auto finish = [&](const Unit& u, int i, State s) {
+    call.Finish(s, u.row, u.head + i, cache_of(u).length, out.F32(u.row) + int64_t{u.head + i} * head_dim);
   };
 
-  if (pairs >= kSplitBelow) {
-    threads_->For(pairs, 1, [&](int64_t begin, int64_t end, int thread) {
+  if (q.rows * heads >= kSplitBelow) {
+    threads_->For(units, 1, [&](int64_t begin, int64_t end, int thread) {
       auto* scores = reinterpret_cast<float*>(Lane(thread));
-      const State total{scores + kBatch}, part{total.peak + StateFloats(head_dim)};
-      for (int64_t pair = begin; pair < end; ++pair) {
-        call.Clear(total);
-        for (int64_t p = 0; p < parts_of(pair); ++p) {
-          do_part(pair, p, scores, part);
-          call.Merge(part, total);
+      const States total{scores + kMaxGroup * kBatch, floats}, part{total.first + kMaxGroup * floats, floats};
+      for (int64_t index = begin; index < end; ++index) {
+        const Unit u = call.UnitOf(index);
+        for (int i = 0; i < u.count; ++i) call.Clear(total[i]);
+        for (int64_t p = 0; p < parts_of(u); ++p) {
+          do_part(u, p, scores, part);
+          for (int i = 0; i < u.count; ++i) call.Merge(part[i], total[i]);
         }
-        finish(pair, total);
+        for (int i = 0; i < u.count; ++i) finish(u, i, total[i]);
       }
     });
     return;
   }
-  auto* states = reinterpret_cast<float*>(Shared());
-  const auto state = [&](int64_t pair, int64_t part) {
-    return State{states + static_cast<uint64_t>(pair * kMaxCacheParts + part) * StateFloats(head_dim)};
+  const auto states_of = [&](const Unit& u, int64_t part) {
+    const int64_t pair = u.row * heads + u.head;
+    return States{reinterpret_cast<float*>(Shared()) + (pair * kMaxCacheParts + part) * floats,
+                  kMaxCacheParts * floats};
   };
-  threads_->For(pairs * kMaxCacheParts, 1, [&](int64_t begin, int64_t end, int thread) {
+  threads_->For(units * kMaxCacheParts, 1, [&](int64_t begin, int64_t end, int thread) {
     for (int64_t task = begin; task < end; ++task) {
-      const int64_t pair = task / kMaxCacheParts, part = task % kMaxCacheParts;
-      if (part < parts_of(pair)) do_part(pair, part, reinterpret_cast<float*>(Lane(thread)), state(pair, part));
+      const Unit u = call.UnitOf(task / kMaxCacheParts);
+      const int64_t part = task % kMaxCacheParts;
+      if (part < parts_of(u)) do_part(u, part, reinterpret_cast<float*>(Lane(thread)), states_of(u, part));
     }
   });
-  const State total{reinterpret_cast<float*>(Lane(0)) + kBatch};
-  for (int64_t pair = 0; pair < pairs; ++pair) {
-    call.Clear(total);
-    for (int64_t p = 0; p < parts_of(pair); ++p) call.Merge(state(pair, p), total);
-    finish(pair, total);
+  const State total{reinterpret_cast<float*>(Lane(0)) + kMaxGroup * kBatch};
+  for (int64_t index = 0; index < units; ++index) {
+    const Unit u = call.UnitOf(index);
+    for (int i = 0; i < u.count; ++i) {
+      call.Clear(total);
+      for (int64_t p = 0; p < parts_of(u); ++p) call.Merge(states_of(u, p)[i], total);
+      finish(u, i, total);
+    }
   }
 }
 

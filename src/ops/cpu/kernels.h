@@ -11,6 +11,7 @@
 namespace sotto::cpu {
 
 inline constexpr int kMaxTileRows = 12;
+inline constexpr int kMaxGroup = 8;  // query heads that a kernel of attention takes at once
 
 // Panels side by side, each `stride` elements after the one before.
 template <class T>
@@ -107,6 +108,12 @@ struct Kernels {
   // scores[j] = scale * dot(q, keys[j]); out += sum_j p[j] values[j]; keys, values: [n, dim] of `dtype`.
   void (*dots)(const float* q, const std::byte* keys, DType dtype, int64_t n, int dim, float scale, float* scores);
   void (*mix)(const float* p, const std::byte* values, DType dtype, int64_t n, int dim, float* out);
+  // The same for the first `heads` <= kMaxGroup heads that share keys and values. q: [heads, dim]; scores, p: rows `ld` apart, out:
+  // `ldo` apart.
+  void (*group_dots)(const float* q, int heads, const std::byte* keys, DType dtype, int64_t n, int dim, float scale,
+                     float* scores, int64_t ld);
+  void (*group_mix)(const float* p, int64_t ld, int heads, const std::byte* values, DType dtype, int64_t n, int dim,
+                    float* out, int64_t ldo);
 
   int64_t (*arg_max)(const float* x, int64_t n);
   float (*max)(const float* x, int64_t n);

@@ -2,6 +2,7 @@
 // whose sums of two products never overflow 32 bits; vpmaddubsw, which needs half the instructions, saturates at 16
 // bits and is exact only for the narrow codes of blocks.
 #include "ops/cpu/blocks_inl.h"
+#include "ops/cpu/group_inl.h"
 #include "ops/cpu/row_inl.h"
 #include "ops/cpu/tile_inl.h"
 
