@@ -265,7 +265,8 @@ int Main(int threads, const std::string& filter, double seconds) {
     b.Linear("batch", t, 5, 2048, 512);
     b.Linear("batch", t, 16, 2048, 512);
   }
-  for (const char* type : {"Q8_0", "Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q5_0"}) {  // TinyLlama-1.1B; Q5_0 is dequantized
+  for (const char* type :
+       {"Q8_0", "Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q5_0", "Q2_K"}) {  // TinyLlama-1.1B; Q2_K is dequantized
     const PanelFormat f = FormatFor(*FindGgmlType(type), isa.value());
     b.Linear("llm q", f, 1, 2048, 2048);
     b.Linear("llm up", f, 1, 5632, 2048);

@@ -19,6 +19,9 @@ struct BlockLayout {
 
 inline constexpr BlockLayout kBlockLayouts[] = {
     {"Q4_0", {{2, 1}, {4, 4}}},                           // d, q
+    {"Q4_1", {{2, 1}, {2, 1}, {4, 4}}},                   // d, m, q
+    {"Q5_0", {{2, 1}, {4, 1}, {4, 4}}},                   // d, high, q
+    {"Q5_1", {{2, 1}, {2, 1}, {4, 1}, {4, 4}}},           // d, m, high, q
     {"Q8_0", {{2, 1}, {4, 8}}},                           // d, q
     {"Q4_K", {{2, 1}, {2, 1}, {4, 3}, {4, 32}}},          // d, dmin, scales, q
     {"Q5_K", {{2, 1}, {2, 1}, {4, 3}, {4, 8}, {4, 32}}},  // d, dmin, scales, high, q

@@ -76,7 +76,7 @@ class Backend {
   // out[r, n] = sum_k x[r, k] w[n, k] + bias[n]. x: [rows, w.in], rows may overlap (stride < cols: a convolution);
   // bias: [1, w.out] or empty; out: [rows, w.out], not overlapping x. kI8 weights: each row of x is quantized to int8
   // with scale absmax / 127 and the products are summed exactly; w.in <= 131,072. Weights in blocks of a GGUF type: where
-  // HasIntegerKernels (Q8_0, Q4_0, Q4_K, Q5_K, Q6_K) each 32 elements of x are quantized so, and products are summed exactly
+  // HasIntegerKernels (Q8_0, Q4_0 to Q5_1, Q4_K to Q6_K) each 32 elements of x are quantized so, and products are summed exactly
   // within 32; other types that DequantizerOf knows are dequantized, fp32 arithmetic.
   virtual void Linear(View x, const WeightView& w, View bias, View out, Into into = Into::kStore) = 0;
 

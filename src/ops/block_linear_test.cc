@@ -27,7 +27,8 @@ std::vector<const GgmlType*> Types(bool integer) {
 // Where the fp16 numbers of a block stand.
 std::vector<uint32_t> HalvesOf(const GgmlType& type) {
   if (type.name == "Q6_K") return {208};
-  return type.name == "Q4_K" || type.name == "Q5_K" ? std::vector<uint32_t>{0, 2} : std::vector<uint32_t>{0};
+  return type.name == "Q4_K" || type.name == "Q5_K" || type.name.ends_with("_1") ? std::vector<uint32_t>{0, 2}
+                                                                                 : std::vector<uint32_t>{0};
 }
 
 // Weights of random bits: all codes, all scales. `fill` >= 0: every byte but those of the fp16 numbers.

@@ -58,6 +58,58 @@ struct Q40Kind {
   }
 };
 
+struct Q41Kind {
+  static constexpr BlockShape kShape{"Q4_1", 32, 8, 0, 0, true};
+  Q40Kind nibbles;  // two bytes a channel further on
+  F d, m;
+  Q41Kind(const uint8_t* piece, int channel)
+      : nibbles(piece + 32, channel), d(LoadHalves(piece + 2 * channel)), m(LoadHalves(piece + 32 + 2 * channel)) {}
+  template <int g>
+  Codes Group() const {
+    Codes c = nibbles.Group<g>();
+    c.min = -m;
+    return c;
+  }
+};
+
+// Adds the fifth bits, of which a channel has a word, to nibbles: four bits spread to four bytes by a product.
+inline void AddFifthBits(U high, Codes* c) {
+#pragma GCC unroll 8
+  for (int j = 0; j < 8; ++j) c->of[j] |= ((high >> 4 * j & 15) * 0x00204081 & 0x01010101) << 4;
+}
+
+struct Q50Kind {
+  static constexpr BlockShape kShape{"Q5_0", 32, 4, 0, 16, false};
+  Q40Kind nibbles;  // four bytes a channel further on
+  U high;
+  F d;
+  Q50Kind(const uint8_t* piece, int channel)
+      : nibbles(piece + 64, channel), high(LoadU(piece + 32 + 4 * channel)), d(LoadHalves(piece + 2 * channel)) {}
+  template <int g>
+  Codes Group() const {
+    Codes c = nibbles.Group<g>();
+    AddFifthBits(high, &c);
+    return c;
+  }
+};
+
+struct Q51Kind {
+  static constexpr BlockShape kShape{"Q5_1", 32, 4, 0, 0, true};
+  Q41Kind nibbles;  // four bytes a channel further on, but for d and m
+  U high;
+  F d;
+  Q51Kind(const uint8_t* piece, int channel)
+      : nibbles(piece, channel), high(LoadU(piece + 64 + 4 * channel)), d(nibbles.d) {
+    nibbles.nibbles.q += 64;
+  }
+  template <int g>
+  Codes Group() const {
+    Codes c = nibbles.Group<g>();
+    AddFifthBits(high, &c);
+    return c;
+  }
+};
+
 struct Q80Kind {
   static constexpr BlockShape kShape{"Q8_0", 32, 0, 0, 0, false};
   const uint8_t* q;
@@ -241,11 +293,10 @@ BlockProduct FindBlockProduct(std::string_view type) {
     std::string_view type;
     BlockProduct product;
   };
-  constexpr Entry kProducts[] = {{"Q4_0", BlockProductOf<Q40Kind, Sums>},
-                                 {"Q8_0", BlockProductOf<Q80Kind, Sums>},
-                                 {"Q4_K", BlockProductOf<Q4KKind, Sums>},
-                                 {"Q5_K", BlockProductOf<Q5KKind, Sums>},
-                                 {"Q6_K", BlockProductOf<Q6KKind, Sums>}};
+  constexpr Entry kProducts[] = {{"Q4_0", BlockProductOf<Q40Kind, Sums>}, {"Q4_1", BlockProductOf<Q41Kind, Sums>},
+                                 {"Q5_0", BlockProductOf<Q50Kind, Sums>}, {"Q5_1", BlockProductOf<Q51Kind, Sums>},
+                                 {"Q8_0", BlockProductOf<Q80Kind, Sums>}, {"Q4_K", BlockProductOf<Q4KKind, Sums>},
+                                 {"Q5_K", BlockProductOf<Q5KKind, Sums>}, {"Q6_K", BlockProductOf<Q6KKind, Sums>}};
   for (const Entry& e : kProducts)
     if (e.type == type) return e.product;
   return nullptr;
