@@ -135,7 +135,7 @@ TEST(Chat, RunPutsThePromptIntoTheTemplate) {
     const Json& c = m.golden["cases"][index];
     const std::string& model = index == 0 ? m.text : m.hearing;
     std::vector<std::string> tail = {"--json", "--ignore-eos", "--weights", "fp32",      "--kv",
-                                     "fp32",   "--memory",     "1GiB",      "--context", "512"};
+                                     "fp32",   "--memory",     "1GiB",      "--context", "1024"};
     std::vector<std::string> run = {"run", model, index == 0 ? "What is the capital of Italy?" : "What is said?", "-n",
                                     "20"};
     std::vector<std::string> plain = {"run", model, "Rome", "--raw", "-n", "1"};
@@ -284,7 +284,7 @@ TEST(Chat, CommandsWorkThroughAPipe) {
       ChatWith(m.hearing,
                "/system Be brief.\n/audio " + m.audio + "\nWhat is said?\n/audio nothing.wav\n/nosuch\n/memory\n" +
                    "/plan\n/clear\nHello\n/quit\nnever read\n",
-               {"-n", "4", "--context", "512"});
+               {"-n", "4", "--context", "1024"});
   ASSERT_EQ(chat.replies.size(), 6u) << chat.ran.out << chat.ran.err;
   EXPECT_GT(chat.replies[0]["usage"]["audio_tokens"], 0);
   EXPECT_EQ(chat.replies[1]["error"]["code"], "bad_input");
@@ -316,7 +316,7 @@ TEST(Chat, RunAndChatKeepWithinThePlan) {
   EXPECT_EQ(turns.ran.code, 0) << turns.ran.err;
   check("chat of 20 turns with audio", turns.replies.back()["ledger"]);
   // The longest messages, of letters that are a token each: what all buffers may grow to.
-  const std::string longest((128 << 10) - 200, 'q');
+  const std::string longest(MaxPromptBytes(8192) - 200, 'q');
   const Chatted chat = ChatWith(m.text, longest + "\n" + longest.substr(0, 7000) + "\n/memory\n" + longest + longest,
                                 {"--context", "8192", "-n", "2"});
   ASSERT_EQ(chat.replies.size(), 4u) << chat.ran.err;

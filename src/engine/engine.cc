@@ -7,9 +7,22 @@
 #include <array>
 #include <mutex>
 
+#include "codec/ggml_blocks.h"
 #include "plan/machine.h"
 
 namespace sotto {
+
+namespace {
+
+// Blocks that the files don't hold are made while loading.
+Status CheckWritable(const Planned& planned) {
+  if (planned.layout.choice.weights.as_stored) return {};
+  for (const Stored& s : planned.layout.plan.recipe)
+    if (s.blocks != nullptr) TRY(QuantizerOf(*s.blocks));
+  return {};
+}
+
+}  // namespace
 
 Result<std::unique_ptr<Engine>> Engine::Open(Planned planned, const std::function<bool(uint64_t, uint64_t)>& progress) {
   if (!planned.layout.model->runs())
@@ -18,6 +31,7 @@ Result<std::unique_ptr<Engine>> Engine::Open(Planned planned, const std::functio
   if (!planned.stored.kept.empty() && !planned.gguf)
     return BadModel(fmt::format("{} holds {} weights, which can be planned, but not run in this version",
                                 planned.dir.name, planned.stored.format));
+  TRY(CheckWritable(planned));
   if (!planned.fits) return Refusal(planned);
   if (!planned.files && !planned.gguf)
     return BadModel(planned.dir.name + " has a published config but no weights here; fetch them with: sotto pull " +

