@@ -20,7 +20,8 @@ LLAMA = os.environ.get("SOTTO_LLAMA_PYTHON", "")
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 TEXTS = ["sotto plans a budget, and 1234 bytes more are refused.", " Ünïcödé 北京 🙂\n\n  two  spaces", "it's <|end|> they'LL"]
-MIXES = {"q4_k_m": 15, "q5_k_m": 17, "q3_k_m": 12, "q6_k": 18, "q2_k": 10, "q4_k_s": 14}
+MIXES = {"q4_k_m": 15, "q5_k_m": 17, "q3_k_m": 12, "q6_k": 18, "q4_k_s": 14}
+PURE = {"q2_k": 10, "q8_0": 7, "q4_0": 2, "q4_1": 3, "q5_0": 8, "q5_1": 9}  # types here; there mixes of that name
 
 
 def make_tokenizer(kind: str, folder: str) -> None:
@@ -90,7 +91,7 @@ def make_model(kind: str, folder: str) -> None:
 
 
 def convert(folder: str, weights: str, out: str) -> dict:
-    ran = subprocess.run([SOTTO, "convert", folder, "--weights", weights, "-o", out, "--json"], capture_output=True, text=True)
+    ran = subprocess.run([SOTTO, "convert", folder, "--weights", weights, "-o", out, "--force", "--json"], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return json.loads(ran.stdout)
 
@@ -175,11 +176,30 @@ def ask_llama(ask: dict) -> dict:
     return json.loads(ran.stdout)
 
 
-def sotto_logits(model: str, ids: list, out: str, greedy: int) -> list:
+def sotto_logits(model: str, ids: list, out: str, greedy: int, weights: str = "auto") -> list:
     ran = subprocess.run([SOTTO, "logits", model, "--ids", ",".join(map(str, ids)), "--greedy", str(greedy), "--ignore-eos",
-                          "-o", out], capture_output=True, text=True)
+                          "--weights", weights, "-o", out], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr + ran.stdout
     return json.loads(ran.stdout)["ids"]
+
+
+def check_theirs(kind: str, mix: str, file: str, ids: list, tmp: str) -> None:
+    """A file of llama.cpp's quantizer, read by both. Each rounds activations in its own way; what the weights decode to is exact in
+    sotto's fp32, and the distance to that is what either loses."""
+    import numpy
+    said = ask_llama({"do": "read", "model": file, "texts": [], "ids": ids, "greedy": 16, "logits": f"{tmp}/theirs.npy"})
+    ours = sotto_logits(file, ids, f"{tmp}/ours.npy", 16)
+    sotto_logits(file, ids, f"{tmp}/exact.npy", 16, "fp32")
+    theirs, mine, exact = (numpy.load(f"{tmp}/{n}.npy") for n in ("theirs", "ours", "exact"))
+    size = numpy.sqrt(numpy.mean(exact ** 2))
+    lost, they_lost = (float(numpy.sqrt(numpy.mean((x - exact) ** 2)) / size) for x in (mine, theirs))
+    same = next((i for i, (a, b) in enumerate(zip(said["greedy"], ours)) if a != b), 16)
+    best = numpy.sort(exact, axis=1)[:, -2:]
+    clear = best[:, 1] - best[:, 0] > 6 * max(lost, they_lost) * size
+    assert numpy.array_equal(theirs.argmax(1)[clear], mine.argmax(1)[clear]), (kind, mix)
+    assert lost < 1.25 * they_lost, (kind, mix, lost, they_lost)
+    print(f"{kind} {mix} by llama.cpp: from exact arithmetic sotto's logits are {lost:.1e} (relative rms), llama.cpp's {they_lost:.1e}; "
+          f"greedy ids equal for {same} of 16", flush=True)
 
 
 def check_llama(kind: str, folder: str, tmp: str) -> None:
@@ -206,9 +226,12 @@ def check_llama(kind: str, folder: str, tmp: str) -> None:
                 assert got == expected, (kind, text, got, expected)
             assert said["template"] == tokenizer.chat_template
         print(f"{kind} {weights}: llama.cpp's logits differ by {error:.1e} (relative rms)", flush=True)
-    for mix, number in MIXES.items():
+    for mix, number in (MIXES | PURE).items():
         theirs, mine = f"{tmp}/theirs.gguf", f"{tmp}/mine.gguf"
         assert ask_llama({"do": "quantize", "from": f"{tmp}/{kind}-f16.gguf", "to": theirs, "type": number})["code"] == 0
+        check_theirs(kind, mix, theirs, ids, tmp)
+        if mix in PURE:
+            continue
         convert(folder, mix, mine)
         types = [{t.name: t.tensor_type.name for t in gguf.GGUFReader(f).tensors} for f in (theirs, mine)]
         assert types[0] == types[1], (kind, mix, {n: (types[0].get(n), types[1].get(n)) for n in types[0]
