@@ -90,7 +90,8 @@ def serve(path: str, threads: int, repack: bool) -> None:
 
     import llama_cpp as ll
 
-    ll.llama_log_set(ll.llama_log_callback(lambda *_: None), ctypes.c_void_p(0))
+    quiet = ll.llama_log_callback(lambda *_: None)  # held: llama.cpp keeps only its address
+    ll.llama_log_set(quiet, ctypes.c_void_p(0))
     begin = time.perf_counter()
     model_params = ll.llama_model_default_params()
     model_params.use_extra_bufts = repack
