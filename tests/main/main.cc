@@ -5,10 +5,10 @@
 #include <cstdio>
 
 int main(int argc, char** argv) {
-  testing::InitGoogleMock(&argc, argv);
-  if (chdir(SOTTO_ROOT) != 0) {
+  if (chdir(SOTTO_ROOT) != 0) {  // first: parameters of tests are read from directories when gtest starts
     std::perror(SOTTO_ROOT);
     return 1;
   }
+  testing::InitGoogleMock(&argc, argv);
   return RUN_ALL_TESTS();
 }
