@@ -129,7 +129,7 @@ class Hearing:
 
     def ask(self, audio, question):
         vectors = self.projector(self.ear(audio))
-        ids = torch.tensor(heard.prompt(self.model.tok, len(vectors), question))
+        ids = torch.tensor(heard.prompt(self.model.tok, [T.AUDIO] * len(vectors), question))
         return self.model.greedy(self.model.embed(ids).masked_scatter((ids == T.AUDIO)[:, None], vectors))
 
 

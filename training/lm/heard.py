@@ -20,11 +20,21 @@ def answer_sound(name):
     return f"{dialogues.capital(name)}."
 
 
-def prompt(tok, count, question, order=0):
-    """Ids up to <|assistant|>. order: audio first, last, or either with a line break."""
-    said, audio, line = tok.encode(question).ids, [T.AUDIO] * count, tok.encode("\n").ids
+def prompt(tok, audio, question, order=0):
+    """Ids up to <|assistant|>. order: audio first, last, or either with a line break or space."""
+    said, line = tok.encode(question).ids, tok.encode("\n").ids
     middle = (audio + said, audio + line + said, said + line + audio, tok.encode(question + " ").ids + audio)[order]
     return [T.BEGIN, T.USER, *middle, T.END, T.ASSISTANT]
+
+
+def question(tok, rng, audio, text, name):
+    """A question about a clip and its answer, as ids."""
+    if rng.random() < (0.8 if text else 0.1):
+        asked, answer = rng.choice(dialogues.SAID), text or NOTHING
+    else:
+        asked, answer = rng.choice(dialogues.HEARD), answer_sound(name)
+    order = 0 if rng.random() < 0.4 else rng.randrange(1, 4)
+    return prompt(tok, audio, asked, order), [*tok.encode(answer).ids, T.END]
 
 
 class Heard:
@@ -46,13 +56,8 @@ class Heard:
             self.rng.shuffle(groups)
             self.shard = groups
         clips, rows = self.shard.pop(), []
-        for states, slots, text, name in clips:
-            if self.rng.random() < (0.8 if text else 0.1):
-                question, answer = self.rng.choice(dialogues.SAID), text or NOTHING
-            else:
-                question, answer = self.rng.choice(dialogues.HEARD), answer_sound(name)
-            order = 0 if self.rng.random() < 0.4 else self.rng.randrange(1, 4)
-            rows.append((prompt(self.tok, len(slots), question, order), [*self.tok.encode(answer).ids, T.END]))
+        for _, slots, text, name in clips:
+            rows.append(question(self.tok, self.rng, [T.AUDIO] * len(slots), text, name))
         n = max(len(a) + len(b) for a, b in rows)
         ids, weights = np.full((len(rows), n), T.PAD), np.zeros((len(rows), n), np.float32)
         for i, (a, b) in enumerate(rows):

@@ -5,6 +5,8 @@ copy      random tokens, again and again: what forms induction heads first
 recall    "key value" pairs of one token each, prose, then queries: "key value" of pairs seen before; only the values are learnt
 passkey   five digits in prose, asked for at the end
 chat      dialogues; what the user says has a low weight
+heard     questions about audio, with tokens in the place of the projector's vectors: each word's tokens once or twice, <|audio|>
+          between them, some missing or wrong. So the decoder can answer from vectors before there is a projector
 """
 
 import random
@@ -13,10 +15,11 @@ import numpy as np
 from tokenizers import Tokenizer
 
 import dialogues
+import heard
 import tokens as T
 
 LENGTHS = (128, 256, 512, 1024, 2048)
-MIX = {"text": 0.35, "copy": 0.05, "recall": 0.2, "passkey": 0.1, "chat": 0.3}
+MIX = {"text": 0.36, "copy": 0.04, "recall": 0.1, "passkey": 0.05, "chat": 0.3, "heard": 0.15}
 USER_WEIGHT, ANSWER_WEIGHT = 0.2, 1.0
 
 
@@ -98,6 +101,30 @@ class Rows:
             new, w = self.turns(dialogue)
             ids += [T.BEGIN, *new]
             weights += [0.0, *w]
+        return np.array(ids[:n]), np.array(weights[:n])
+
+    def like_vectors(self, ids):
+        """What the projector might make of a clip in which these tokens are heard."""
+        rng, out = self.rng, [T.AUDIO] * self.rng.randint(0, 5)
+        errors = rng.choice((0.0, 0.0, 0.1))
+        for i in ids:
+            if rng.random() < errors:
+                i = rng.choice((T.AUDIO, rng.randrange(len(T.SPECIAL), 2048)))
+            out += [i] * rng.choice((1, 1, 2)) + [T.AUDIO] * rng.choice((0, 0, 1, 1, 2, 3))
+        return out + [T.AUDIO] * rng.randint(0, 4)
+
+    def heard(self, n):
+        ids, weights = [], []
+        while len(ids) < n:
+            if self.rng.random() < 0.75:
+                name, text = "speech", dialogues.corpus.sentence(self.rng, "train" if self.split == "train" else "test")[0]
+                audio = self.like_vectors(self.ids(text))
+            else:
+                name, text = self.rng.choice(dialogues.CLASSES[:-1]), ""
+                audio = self.rng.choices((*self.ids(" " + name), T.AUDIO), k=self.rng.randint(5, 30))
+            prompt, answer = heard.question(self.tok, self.rng, audio, text, name)
+            ids += prompt + answer
+            weights += [0.0] * len(prompt) + [ANSWER_WEIGHT] * len(answer)
         return np.array(ids[:n]), np.array(weights[:n])
 
     def batch(self, count, n):

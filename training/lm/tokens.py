@@ -44,8 +44,8 @@ def build(text, out):
     assert tok.get_vocab_size() == M.VOCAB and tok.token_to_id("<|pad|>") == PAD
     out.mkdir(parents=True, exist_ok=True)
     tok.save(str(out / "tokenizer.json"))
-    config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": SPECIAL[BEGIN], "eos_token": SPECIAL[END], "pad_token": SPECIAL[PAD],
-              "model_max_length": M.CONTEXT, "clean_up_tokenization_spaces": False, "add_prefix_space": False, "chat_template": TEMPLATE}
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": SPECIAL[BEGIN], "eos_token": SPECIAL[END],
+              "pad_token": SPECIAL[PAD], "model_max_length": M.CONTEXT, "clean_up_tokenization_spaces": False, "add_prefix_space": False, "chat_template": TEMPLATE}
     (out / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
@@ -65,7 +65,8 @@ def main():
     tok = Tokenizer.from_file(str(args.out / "tokenizer.json"))
     keys, values = recall_words(tok)
     lines = [dialogues.corpus.sentence(random.Random(i))[0] for i in range(500)]
-    print(len(keys), "keys,", len(values), "values,", sum(len(tok.encode(s).ids) for s in lines) / sum(len(s.split()) for s in lines), "tokens a word of speech")
+    rate = sum(len(tok.encode(s).ids) for s in lines) / sum(len(s.split()) for s in lines)
+    print(f"{len(keys)} keys, {len(values)} values, {rate:.2f} tokens a word of speech")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,21 @@
-"""Train demo-lm, and with --audio demo-audio-lm's projector beside it.
+"""Train demo-lm, then demo-audio-lm's projector in front of it.
 
-    python train.py --work DIR --minutes 85 [--audio DIR/audio]
+    python train.py --work DIR --minutes 85
+    python train.py --work DIR --minutes 20 --projector
 
 --work holds text/ (text.py) and tok/ (tokens.py); checkpoints and the log are written there. The learning rate follows the process's
 CPU time / --minutes: on a free core that is the clock, and on a shared one the run takes longer and is no worse. A checkpoint is
 written every 5 minutes (last.pt) and the same command resumes from it. The length of the rows rises from 128 to 2,048 when recall at the present one passes 90 %, or when its
 share of the time is over. Optimizer: Muon for the matrices of the layers, AdamW for the rest. log.jsonl has the curves.
 
---frozen trains the projector alone, on the decoder of --work's last.pt, into projector.pt.
+--projector trains the projector alone, into projector.pt: the decoder is that of last.pt and stays as it is; audio/ (hear.py) too.
 """
 
 import argparse
 import collections
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -38,13 +40,13 @@ def rate(progress):
 
 
 class Curriculum:
-    """The row length: mostly the present one, sometimes a shorter one."""
+    """The row length: now and then the present one, mostly 128 and 256: long rows cost more and teach less of the language."""
 
     def __init__(self, rng, level=0):
         self.rng, self.level, self.recall = rng, level, collections.defaultdict(lambda: 0.0)
 
     def length(self):
-        level = self.level if self.rng.random() < 0.4 else self.rng.randint(0, self.level)
+        level = self.level if self.rng.random() < 0.15 else self.rng.randint(0, min(self.level, 1))
         return rows.LENGTHS[level]
 
     def learnt(self, n, accuracy, progress):
@@ -72,9 +74,7 @@ def main():
     parser.add_argument("--tokens", type=int, default=3072, help="tokens a step")
     parser.add_argument("--clips", type=int, default=24, help="clips a step")
     parser.add_argument("--lr", type=float, default=1.5e-3, help="AdamW's; Muon's is twice that")
-    parser.add_argument("--audio", type=Path, help="hear.py's shards: train the projector too")
-    parser.add_argument("--audio-from", type=float, default=0.4, help="progress at which audio begins")
-    parser.add_argument("--frozen", action="store_true", help="train the projector alone, into projector.pt")
+    parser.add_argument("--projector", action="store_true")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--stop-after", type=float, default=1e9, help="minutes by the clock; for trials")
@@ -82,47 +82,46 @@ def main():
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     net, projector = M.Llama(), M.Projector()
-    both = torch.nn.ModuleDict({"net": net, "projector": projector})
-    trained = projector if args.frozen else both
+    trained = projector if args.projector else net
     matrix = lambda n, p: p.ndim == 2 and "embed" not in n
-    optimizers = [torch.optim.AdamW([p for n, p in trained.named_parameters() if not matrix(n, p)], lr=args.lr, betas=(0.9, 0.95), weight_decay=0.01),
-                  Muon([p for n, p in trained.named_parameters() if matrix(n, p)], lr=2 * args.lr)]
+    named = list(trained.named_parameters())
+    optimizers = [torch.optim.AdamW([p for n, p in named if not matrix(n, p)], lr=args.lr, betas=(0.9, 0.95), weight_decay=0.01),
+                  Muon([p for n, p in named if matrix(n, p)], lr=2 * args.lr)]
     state = {"step": 0, "elapsed": 0.0, "tokens": 0, "clips": 0, "level": 0}
-    average = {k: v.clone() for k, v in both.state_dict().items()}
-    last = args.work / ("projector.pt" if args.frozen else "last.pt")
-    if args.frozen:
-        start_from = torch.load(args.work / "last.pt")["average"]
-        both.load_state_dict(start_from)
+    average = {k: v.clone() for k, v in trained.state_dict().items()}
+    last = args.work / ("projector.pt" if args.projector else "last.pt")
+    if args.projector:
+        net.load_state_dict(torch.load(args.work / "last.pt")["average"])
         net.requires_grad_(False)
-        average = {k: v.clone() for k, v in start_from.items()}
     if last.exists():
         saved = torch.load(last)
-        both.load_state_dict(saved["model"])
+        trained.load_state_dict(saved["model"])
         average, state = saved["average"], saved["state"]
         for o, s in zip(optimizers, saved["optimizers"]):
             o.load_state_dict(s)
         print("resumed", state, flush=True)
     data = rows.Rows(args.work / "tok", args.work / "text", "train", 1000003 * (args.seed + 1) + state["step"])
     course = Curriculum(data.rng, state["level"])
-    clips = heard.Heard(args.audio, data.tok, data.rng) if args.audio else None
-    log = open(args.work / ("projector.jsonl" if args.frozen else "log.jsonl"), "a")
-    print(f"{sum(p.numel() for p in net.parameters()):,} + {sum(p.numel() for p in projector.parameters()):,} parameters, pid {os.getpid()}, {args}",
-          flush=True)
+    clips = heard.Heard(args.work / "audio", data.tok, data.rng)
+    log = open(args.work / ("projector.jsonl" if args.projector else "log.jsonl"), "a")
+    print(f"{sum(p.numel() for p in trained.parameters()):,} parameters, pid {os.getpid()}, {args}", flush=True)
 
     def save():
-        torch.save({"model": both.state_dict(), "average": average, "state": state,
+        torch.save({"model": trained.state_dict(), "average": average, "state": state,
                     "optimizers": [o.state_dict() for o in optimizers]}, last.with_suffix(".tmp"))
         os.replace(last.with_suffix(".tmp"), last)
 
+    ended = []
+    signal.signal(signal.SIGTERM, lambda *_: ended.append(True))
     begin = saved_at = shown_at = time.time()
     start, start_cpu = state["elapsed"], time.process_time()     # elapsed: seconds of CPU time over the threads
     sums, tokens = collections.defaultdict(list), 0
-    while state["elapsed"] < 60 * args.minutes and time.time() - begin < 60 * args.stop_after:
+    while state["elapsed"] < 60 * args.minutes and time.time() - begin < 60 * args.stop_after and not ended:
         progress = state["elapsed"] / (60 * args.minutes)
         factor = rate(progress)
         for o, peak in zip(optimizers, (args.lr, 2 * args.lr)):
             o.param_groups[0]["lr"] = peak * factor
-        if not args.frozen:
+        if not args.projector:
             n = course.length()
             ids, weights, kinds = data.batch(max(1, args.tokens // n), n)
             ids, weights = torch.from_numpy(ids), torch.from_numpy(weights)
@@ -137,7 +136,7 @@ def main():
                     sums[f"{kind} {n}"].append(right[i][key].mean().item())
                 if kind == "recall":
                     course.learnt(n, right[i][key].mean().item(), progress)
-        if clips and (args.frozen or progress > args.audio_from):
+        else:
             batch = clips.batch(args.clips)
             hidden, slot_loss, slot_right = heard.forward(net, projector, batch)
             loss, right, losses = predict(net, hidden, batch["ids"], batch["weights"])
@@ -151,11 +150,11 @@ def main():
         torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
         for o in optimizers:
             o.step()
-        both.zero_grad(set_to_none=True)
+        trained.zero_grad(set_to_none=True)
         state["step"] += 1
         decay = min(0.99, state["step"] / (state["step"] + 10))
         with torch.no_grad():
-            for k, v in both.state_dict().items():
+            for k, v in trained.state_dict().items():
                 average[k].lerp_(v, 1 - decay)
         state["level"] = course.level
         state["elapsed"] = start + (time.process_time() - start_cpu) / args.threads
@@ -173,7 +172,7 @@ def main():
             save()
             saved_at = time.time()
     save()
-    print("done", state)
+    print("stopped" if ended else "done", state)
 
 
 if __name__ == "__main__":
