@@ -20,6 +20,7 @@ import tokens as T
 
 LENGTHS = (128, 256, 512, 1024, 2048)
 MIX = {"text": 0.36, "copy": 0.04, "recall": 0.1, "passkey": 0.05, "chat": 0.3, "heard": 0.15}
+LONG_MIX = {"text": 0.35, "copy": 0.05, "recall": 0.35, "passkey": 0.15, "chat": 0.1}     # from 512
 USER_WEIGHT, ANSWER_WEIGHT = 0.2, 1.0
 
 
@@ -129,7 +130,7 @@ class Rows:
 
     def batch(self, count, n):
         """count rows of n tokens: ids, weights, kinds."""
-        mix = {k: v for k, v in MIX.items() if n >= 256 or k != "passkey"}
+        mix = LONG_MIX if n >= 512 else {k: v for k, v in MIX.items() if n >= 256 or k != "passkey"}
         kinds = self.rng.choices(list(mix), list(mix.values()), k=count)
         rows = [getattr(self, kind)(n) for kind in kinds]
         return np.stack([r[0] for r in rows]), np.stack([r[1] for r in rows]).astype(np.float32), kinds
