@@ -19,7 +19,7 @@ import heard
 import tokens as T
 
 LENGTHS = (128, 256, 512, 1024, 2048)
-MIX = {"text": 0.36, "copy": 0.04, "recall": 0.1, "passkey": 0.05, "chat": 0.3, "heard": 0.15}
+MIX = {"text": 0.36, "copy": 0.04, "recall": 0.1, "passkey": 0.05, "chat": 0.23, "heard": 0.22}
 LONG_MIX = {"text": 0.35, "copy": 0.05, "recall": 0.35, "passkey": 0.15, "chat": 0.1}     # from 512
 USER_WEIGHT, ANSWER_WEIGHT = 0.2, 1.0
 
@@ -107,11 +107,12 @@ class Rows:
     def like_vectors(self, ids):
         """What the projector might make of a clip in which these tokens are heard."""
         rng, out = self.rng, [T.AUDIO] * self.rng.randint(0, 5)
-        errors = rng.choice((0.0, 0.0, 0.1))
+        errors, gaps = rng.choice((0.0, 0.0, 0.1)), rng.choice((0.0, 0.2, 0.5, 1.0))     # gaps: from text to what vectors are like
         for i in ids:
             if rng.random() < errors:
                 i = rng.choice((T.AUDIO, rng.randrange(len(T.SPECIAL), 2048)))
-            out += [i] * rng.choice((1, 1, 2)) + [T.AUDIO] * rng.choice((0, 0, 1, 1, 2, 3))
+            out += [i] * (rng.choice((1, 1, 2)) if rng.random() < gaps else 1)
+            out += [T.AUDIO] * (rng.choice((0, 0, 1, 1, 2, 3)) if rng.random() < gaps else 0)
         return out + [T.AUDIO] * rng.randint(0, 4)
 
     def heard(self, n):
