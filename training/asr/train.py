@@ -17,6 +17,7 @@ import json
 import math
 import multiprocessing
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -29,6 +30,9 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration, Whisper
 import data
 import synth
 import tokenizer as T
+
+sys.path.append(str(Path(__file__).parent.parent))
+from muon import Muon  # noqa: E402
 
 CONFIG = dict(
     vocab_size=T.VOCAB, num_mel_bins=80, d_model=256, encoder_layers=4, decoder_layers=2,
@@ -110,35 +114,6 @@ def token_loss(logits, targets, smoothing=0.05):
         accuracy = (best[~times] == text).float().mean().item()
         near = ((best[times] - targets[times]).abs() <= 2).float().mean().item() if times.any() else float("nan")
     return loss / len(targets), accuracy, near
-
-
-class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised by Newton-Schulz iterations; updates have the RMS of AdamW's
-    (factor 0.2 sqrt(max(rows, columns)))."""
-
-    def __init__(self, params, lr, momentum=0.95, weight_decay=0.02, iterations=5):
-        super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay, iterations=iterations))
-
-    @torch.no_grad()
-    def step(self):
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if "momentum" not in state:
-                    state["momentum"] = torch.zeros_like(p)
-                m = state["momentum"].lerp_(p.grad, 1 - group["momentum"])
-                g = p.grad.lerp(m, group["momentum"]).reshape(p.shape[0], -1)
-                tall = g.shape[0] > g.shape[1]
-                x = g.T if tall else g
-                x = x / (x.norm() + 1e-9)
-                for _ in range(group["iterations"]):
-                    a = x @ x.T
-                    x = 3.4445 * x + torch.addmm(a, a, a, beta=-4.7750, alpha=2.0315) @ x
-                x = x.T if tall else x
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(x.reshape(p.shape), alpha=-group["lr"] * 0.2 * max(x.shape) ** 0.5)
 
 
 def rate(progress):
