@@ -3,8 +3,10 @@
 
 #include "cli/options.h"
 #include "engine/report.h"
+#include "harness/hearing.h"
 #include "harness/perplexity.h"
 #include "harness/recall.h"
+#include "harness/word_errors.h"
 
 namespace sotto::cli {
 namespace {
@@ -14,6 +16,9 @@ struct Options {
   std::string model, input;
   PerplexityOptions perplexity;
   RecallOptions recall;
+  std::string question;
+  int64_t max_tokens = 200;
+  bool verbose = false;
   bool quiet = false;
 };
 
@@ -94,6 +99,81 @@ Result<int> EvalRecall(const Options& o) {
   return 0;
 }
 
+// Each case of o.input to `judge(case, what was heard)`.
+Result<std::unique_ptr<Engine>> ListenToAll(const Options& o, const std::vector<HearingCase>& cases,
+                                            FunctionRef<Status(const HearingCase&, const std::string&)> judge) {
+  Bar bar(!o.quiet);
+  std::unique_ptr<Engine> engine = TRY(Open(o, &bar));
+  Listener listener = TRY(Listener::Make(*engine, o.question, o.max_tokens));
+  double done = 0;
+  for (const HearingCase& c : cases) {
+    const std::string heard = TRY(listener.Hear(c.audio, StopFlag()));
+    TRY(judge(c, heard));
+    bar.Show("listening", ++done, static_cast<double>(cases.size()));
+  }
+  bar.Clear();
+  return engine;
+}
+
+Result<int> EvalWer(const Options& o) {
+  const std::vector<HearingCase> cases = TRY(ReadHearingCases(o.input));
+  WordErrors sum;
+  Json each = Json::array();
+  const auto engine = TRY(ListenToAll(o, cases, [&](const HearingCase& c, const std::string& heard) -> Status {
+    const WordErrors e = TRY(CountWordErrors(Normalized(c.text), Normalized(heard)));
+    sum += e;
+    if (o.verbose) each.push_back({{"audio", c.audio}, {"said", c.text}, {"heard", heard}, {"wer", e.rate()}});
+    if (o.verbose && !o.shared.json) fmt::print("{:6.1f}%  {}\t{}\n", 100 * e.rate(), c.audio, heard);
+    return {};
+  }));
+  if (o.shared.json) {
+    Json j = About(o, *engine);
+    j.update({{"files", cases.size()},
+              {"words", sum.words},
+              {"substituted", sum.substituted},
+              {"deleted", sum.deleted},
+              {"inserted", sum.inserted},
+              {"wer", sum.rate()}});
+    if (o.verbose) j["cases"] = each;
+    fmt::print("{}\n", j.dump(-1, ' ', false, Json::error_handler_t::replace));
+    return 0;
+  }
+  fmt::print("word error rate {:.1f}%: {} substituted, {} deleted, {} inserted of {} words in {} files\n",
+             100 * sum.rate(), sum.substituted, sum.deleted, sum.inserted, sum.words, cases.size());
+  return 0;
+}
+
+Result<int> EvalSounds(const Options& o) {
+  const std::vector<HearingCase> cases = TRY(ReadHearingCases(o.input));
+  std::vector<std::string> sounds;
+  for (const HearingCase& c : cases)
+    if (std::find(sounds.begin(), sounds.end(), c.text) == sounds.end()) sounds.push_back(c.text);
+  std::vector<std::pair<int64_t, int64_t>> right(sounds.size());  // of each sound: named, heard
+  int64_t named = 0;
+  const auto engine = TRY(ListenToAll(o, cases, [&](const HearingCase& c, const std::string& heard) -> Status {
+    const bool is_right = NamesSound(heard, c.text, sounds);
+    auto& [yes, all] = right[static_cast<size_t>(std::find(sounds.begin(), sounds.end(), c.text) - sounds.begin())];
+    yes += is_right;
+    ++all;
+    named += is_right;
+    if (o.verbose && !o.shared.json) fmt::print("{}  {}\t{}\n", is_right ? "right" : "wrong", c.audio, heard);
+    return {};
+  }));
+  const double accuracy = static_cast<double>(named) / static_cast<double>(cases.size());
+  if (o.shared.json) {
+    Json j = About(o, *engine);
+    j.update({{"files", cases.size()}, {"accuracy", accuracy}});
+    for (size_t i = 0; i < sounds.size(); ++i)
+      j["sounds"][sounds[i]] = {{"right", right[i].first}, {"files", right[i].second}};
+    fmt::print("{}\n", j.dump(-1, ' ', false, Json::error_handler_t::replace));
+    return 0;
+  }
+  for (size_t i = 0; i < sounds.size(); ++i)
+    fmt::print("{:>5} of {:>5}  {}\n", right[i].first, right[i].second, sounds[i]);
+  fmt::print("accuracy {:.1f}% over {} files\n", 100 * accuracy, cases.size());
+  return 0;
+}
+
 }  // namespace
 
 void AddEval(CLI::App* root, Commands* commands) {
@@ -113,6 +193,23 @@ void AddEval(CLI::App* root, Commands* commands) {
                          }});
     return std::pair(measure, o);
   };
+  const auto hears = [&](const char* name, const char* what, const char* question, Result<int> (*run)(const Options&)) {
+    const auto [measure, o] = add(name, what, run);
+    o->question = question;
+    measure->add_option("LIST", o->input, "Lines of an audio file, a tab, and what is heard in it")->required();
+    measure->add_option("--question", o->question, "What an audio-language model is asked")->capture_default_str();
+    measure->add_option("--max-tokens,-n", o->max_tokens, "Longest answer of an audio-language model")
+        ->check(CLI::PositiveNumber)
+        ->capture_default_str();
+    measure->add_flag("--verbose,-v", o->verbose, "Print each answer");
+    measure->footer(
+        fmt::format("Example:\n"
+                    "  sotto eval {} models/demo-audio-lm heldout.tsv --memory 64MiB\n"
+                    "Exit: 0 done, 2 usage, 3 bad list or audio, 4 bad model, 5 does not fit, 130 interrupted.",
+                    name));
+  };
+  hears("wer", "Word error rate of what a model hears", "What is said?", EvalWer);
+  hears("sounds", "How often a model names the right sound", "Which sound is heard?", EvalSounds);
   const auto [recall, asked] = add("recall", "What a language model finds again in its context", EvalRecall);
   recall
       ->add_option("--lengths", asked->recall.lengths,

@@ -139,7 +139,8 @@ void AddSampling(CLI::App* app, SamplerSettings* s, GenerateOptions* g) {
   app->add_option("--seed", s->seed, "Of what is drawn: the same seed gives the same answer")->capture_default_str();
   app->add_option("--max-tokens,-n", g->max_tokens, "Longest answer; default: what the context holds")
       ->check(CLI::NonNegativeNumber);
-  app->add_option("--stop", g->stop, "End before this text appears (may be given several times)");
+  app->add_option("--stop", g->stop, "End before this text appears (may be given several times)")
+      ->allow_extra_args(false);
   app->add_flag("--ignore-eos", g->ignore_eos, "Go on when the model ends its answer");
 }
 
@@ -151,7 +152,10 @@ void AddRun(CLI::App* root, Commands* commands) {
                   "A message, put into the model's chat template; a text to continue for a model without one; - is "
                   "standard input")
       ->required();
-  app->add_option("--audio,-a", o->audio, "Audio that the model hears where the prompt says <|audio|>, or before it");
+  app->add_option(
+         "--audio,-a", o->audio,
+         "Audio that the model hears where the prompt says <|audio|>, or before it (may be given several times)")
+      ->allow_extra_args(false);  // the prompt may stand behind it
   app->add_option("--system", o->system, "A system message before the prompt");
   app->add_flag("--raw", o->raw, "Continue the text as it is, without the model's chat template");
   AddShared(app, &o->shared);

@@ -174,6 +174,12 @@ Transcript Transcript::OnStdout(TextFormat format) {
   return t;
 }
 
+Transcript Transcript::Into(std::string* text) {
+  Transcript t;
+  t.words_ = text;
+  return t;
+}
+
 Result<Transcript> Transcript::InDirectory(const std::string& directory, const std::string& stem,
                                            const std::vector<TextFormat>& formats, const std::string& source,
                                            bool resume) {
@@ -212,6 +218,7 @@ Result<Transcript> Transcript::InDirectory(const std::string& directory, const s
 
 Status Transcript::Add(const Segment& segment) {
   if (Trim(segment.text).empty()) return {};
+  if (words_ != nullptr) *words_ += " " + std::string(Trim(segment.text));
   for (Output& o : outputs_) {
     TRY(Header(&o));  // on standard output nothing is printed before there is something to say
     TRY(o.main.Write(Line(o.format, segment, segments_)));

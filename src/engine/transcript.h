@@ -42,6 +42,8 @@ class Transcript {
                                         const std::vector<TextFormat>& formats, const std::string& source, bool resume);
   // One format on standard output.
   static Transcript OnStdout(TextFormat format);
+  // Its words alone, appended to `text`, which outlives it.
+  static Transcript Into(std::string* text);
 
   const Checkpoint& checkpoint() const { return checkpoint_; }  // what was resumed from
 
@@ -77,6 +79,7 @@ class Transcript {
   static Status Header(Output* output);
 
   std::vector<Output> outputs_;
+  std::string* words_ = nullptr;
   std::string journal_, source_;
   Checkpoint checkpoint_;
   uint64_t segments_ = 0;
