@@ -26,7 +26,7 @@ Result<std::unique_ptr<Engine>> Open(const Options& o, Bar* bar) {
   TRY(OnlyPlanned(o.shared));
   PlanRequest request = TRY(ToRequest(o.shared));
   if (request.batch > 1) return Usage("--batch has no effect here: texts are measured one after the other");
-  Planned planned = TRY(PlanModel(TRY(FindModel(o.model, ModelUse::kRun)), request));
+  Planned planned = TRY(PlanModel(TRY(FindModelOf(o.model, o.shared, ModelUse::kRun)), request));
   auto engine = Engine::Open(std::move(planned), [&](uint64_t done, uint64_t total) {
     bar->Show("loading", static_cast<double>(done), static_cast<double>(total));
     return !StopFlag().load();

@@ -128,7 +128,7 @@ Status Logits(const Options& o) {
   PlanRequest request = TRY(ToRequest(o.shared));
   request.tokenizer = false;
   request.batch = 1;
-  const ModelDir dir = TRY(FindModel(o.model, ModelUse::kRun));
+  const ModelDir dir = TRY(FindModelOf(o.model, o.shared, ModelUse::kRun));
   Planned planned = TRY(PlanModel(dir, request));
   std::unique_ptr<Engine> engine =
       TRY(Engine::Open(std::move(planned), [](uint64_t, uint64_t) { return !StopFlag().load(); }));

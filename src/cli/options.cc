@@ -22,6 +22,7 @@ void AddShared(CLI::App* app, SharedOptions* o) {
                   "(q8_0, q4_k ...) and mixes (q4_k_m ...)")
       ->envname("SOTTO_WEIGHTS")
       ->capture_default_str();
+  app->add_option("--mmproj", o->mmproj, "The audio half of a .gguf model: its mmproj file");
   app->add_option("--kv", o->kv, "Cache of keys and values: fp32, fp16, bf16 or auto")
       ->envname("SOTTO_KV")
       ->capture_default_str();
@@ -39,6 +40,12 @@ void AddShared(CLI::App* app, SharedOptions* o) {
       ->envname("SOTTO_THREADS");
   app->add_option("--device", o->device, "cpu")->envname("SOTTO_DEVICE")->capture_default_str();
   app->add_flag("--json", o->json, "One JSON document on standard output");
+}
+
+Result<ModelDir> FindModelOf(const std::string& model, const SharedOptions& options, ModelUse use) {
+  ModelDir dir = TRY(FindModel(model, use));
+  dir.mmproj_path = options.mmproj;
+  return dir;
 }
 
 Status OnlyPlanned(const SharedOptions& o) {

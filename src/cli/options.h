@@ -12,7 +12,7 @@
 namespace sotto::cli {
 
 struct SharedOptions {
-  std::string memory, weights = "auto", kv = "auto", device = "cpu";
+  std::string memory, weights = "auto", kv = "auto", device = "cpu", mmproj;
   int64_t context = 0, batch = 0, beam = 1, tp = 1, encoder_seq_length = 0;
   double audio_seconds = 0;
   int threads = 0;
@@ -24,6 +24,9 @@ void AddShared(CLI::App* app, SharedOptions* options);
 
 // kUsage for what cannot be read or has no effect here.
 Result<PlanRequest> ToRequest(const SharedOptions& options);
+
+// FindModel, with the audio half that --mmproj names.
+Result<ModelDir> FindModelOf(const std::string& model, const SharedOptions& options, ModelUse use);
 
 // kUsage for what can be planned but not run.
 Status OnlyPlanned(const SharedOptions& options);

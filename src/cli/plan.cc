@@ -15,7 +15,7 @@ namespace {
 struct Options {
   SharedOptions shared;
   std::vector<std::string> models;
-  std::string solve, timeline, plot, csv, html, mmproj;
+  std::string solve, timeline, plot, csv, html;
   bool precisions = false, compat = false;
   EngineOptions engine;
 };
@@ -40,13 +40,13 @@ Status Check(const Options& o) {
                                         {!o.plot.empty(), "--plot"},
                                         {!o.csv.empty(), "--csv"},
                                         {!o.html.empty(), "--html"},
-                                        {!o.mmproj.empty(), "--mmproj"}})
+                                        {!o.shared.mmproj.empty(), "--mmproj"}})
       if (given) return Usage(fmt::format("{} is about sotto's own plan; leave --engine out", option));
   if (o.models.size() > 1)
     for (const auto& [given, option] : {std::pair{!o.solve.empty(), "--solve"},
                                         {o.precisions, "--precisions"},
                                         {!o.timeline.empty(), "--timeline"},
-                                        {!o.mmproj.empty(), "--mmproj"}})
+                                        {!o.shared.mmproj.empty(), "--mmproj"}})
       if (given) return Usage(fmt::format("{} is about one model; name only one", option));
   if (!o.solve.empty()) {
     const Variable variable = TRY(ParseVariable(o.solve));
@@ -67,8 +67,7 @@ Status Check(const Options& o) {
 
 Result<Answered> Ask(const Options& o, const std::string& what) {
   PlanRequest request = TRY(ToRequest(o.shared));
-  ModelDir dir = TRY(FindModel(what, ModelUse::kPlan));
-  dir.mmproj_path = o.mmproj;
+  const ModelDir dir = TRY(FindModelOf(what, o.shared, ModelUse::kPlan));
   Answered a;
   if (!o.solve.empty()) {
     a.solution = TRY(Solve(dir, request, TRY(ParseVariable(o.solve)), o.precisions));
@@ -178,7 +177,6 @@ void AddPlan(CLI::App* root, Commands* commands) {
   app->add_flag("--precisions", o->precisions, "What each precision takes, and which of them fit");
   app->add_option("--plot", o->plot, "Draw memory against context and batch: FILE.svg or FILE.png");
   app->add_option("--timeline", o->timeline, "Draw which tensors live when, phase by phase: FILE.svg or FILE.png");
-  app->add_option("--mmproj", o->mmproj, "The audio half of a .gguf model: its mmproj file");
   app->add_flag("--compat", o->compat,
                 "In JSON, image_memory_gb repeats audio_memory_gb, as other calculators have it");
   app->add_option("--csv", o->csv, "Write a plan for each context and batch as CSV; - is standard output");

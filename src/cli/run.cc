@@ -109,7 +109,7 @@ Result<std::unique_ptr<Engine>> OpenModel(const ModelOptions& o, bool hears) {
   TRY(CheckSampler(o.sampler));
   PlanRequest request = TRY(ToRequest(o.shared));
   if (request.batch > 1) return Usage("--batch has no effect here: one prompt is one sequence");
-  const ModelDir dir = TRY(FindModel(o.model, ModelUse::kRun));
+  const ModelDir dir = TRY(FindModelOf(o.model, o.shared, ModelUse::kRun));
   Planned planned = TRY(PlanModel(dir, request));
   if (const std::string& type = planned.layout.model->info().type; type == "encoder-decoder")
     return BadModel(fmt::format("{} turns speech into text and takes no prompt; use: sotto transcribe {} AUDIO",
