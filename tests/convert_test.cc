@@ -7,6 +7,8 @@
 #include <sys/resource.h>
 
 #include <array>
+#include <atomic>
+#include <cmath>
 #include <csignal>
 #include <cstring>
 #include <filesystem>
@@ -16,6 +18,7 @@
 #include "base/json.h"
 #include "codec/ggml_blocks.h"
 #include "engine/planning.h"
+#include "engine/text_session.h"
 #include "process.h"
 #include "weights/gguf_config.h"
 
@@ -161,6 +164,42 @@ TEST_P(ConvertGguf, TakesTheBytesThatPlanSays) {
                           "intermediate_size", "vocab_size", "max_position_embeddings"})
     EXPECT_EQ(again.config()[key], Config(type)[key]) << key;
   EXPECT_EQ(again.config()["tie_word_embeddings"], std::string(type) == "qwen3");
+}
+
+// The directory, quantized while it is loaded, and the file hold the same blocks: so the numbers are the same bits.
+TEST_P(ConvertGguf, GivesTheLogitsOfTheDirectoryAtThatPrecision) {
+  const auto [type, weights] = GetParam();
+  WriteRandomWeights(dir_ / "model", Config(type));
+  const Result<Converted> done = ConvertTo(dir_ / "model", weights, dir_ / "out.gguf");
+  ASSERT_TRUE(done.ok()) << done.error().message;
+  const auto logits = [&](const std::string& model, const std::string& as) {
+    PlanRequest request;
+    request.budget = Bytes{kGiB};
+    request.weights = as;
+    request.kv = "fp32";
+    request.threads = 2;
+    request.tokenizer = false;
+    const auto engine =
+        Engine::Open(PlanModel(FindModel(model, ModelUse::kRun).value(), request).value(), kGoOn).value();
+    TextSession session(*engine);
+    std::vector<int32_t> ids;
+    for (int32_t i = 0; i < 40; ++i) ids.push_back(i * 7 % 300);
+    EXPECT_TRUE(session.Read(ids, std::atomic<bool>{false}).ok());
+    return std::vector<float>(session.logits().begin(), session.logits().end());
+  };
+  const std::vector<float> from_file = logits(dir_ / "out.gguf", "auto"),
+                           from_directory = logits(dir_ / "model", weights);
+  ASSERT_EQ(from_file.size(), from_directory.size());
+  float largest = 0, worst = 0;
+  for (size_t i = 0; i < from_file.size(); ++i) {
+    largest = std::max(largest, std::fabs(from_directory[i]));
+    worst = std::max(worst, std::fabs(from_file[i] - from_directory[i]));
+  }
+  EXPECT_GT(largest, 0);
+  if (std::string(type) == "llama")  // the file's rotary divisors are rounded to fp32
+    EXPECT_LE(worst, 0.02F * largest);
+  else
+    EXPECT_EQ(worst, 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, ConvertGguf,

@@ -17,9 +17,10 @@ void AddShared(CLI::App* app, SharedOptions* o) {
   app->add_option("--memory", o->memory,
                   "Budget: 512MiB, 2GiB, 6GB, 80% (of what is free), or bytes. Default: what is free now")
       ->envname("SOTTO_MEMORY");
-  app->add_option("--weights", o->weights,
-                  "fp32, fp16, bf16, int8, or auto: the most precise that fits; to plan also int4, GGUF types "
-                  "(q8_0, q4_k ...) and mixes (q4_k_m ...)")
+  app->add_option(
+         "--weights", o->weights,
+         "fp32, fp16, bf16, int8, a GGUF type (q8_0, q4_0, q4_k ...) or mix (q4_k_m ...), or auto: as stored, or "
+         "the most precise that fits")
       ->envname("SOTTO_WEIGHTS")
       ->capture_default_str();
   app->add_option("--mmproj", o->mmproj, "The audio half of a .gguf model: its mmproj file");
