@@ -202,6 +202,48 @@ TEST_P(ConvertGguf, GivesTheLogitsOfTheDirectoryAtThatPrecision) {
     EXPECT_EQ(worst, 0);
 }
 
+TEST(ConvertInt8, RunsAsTheSourceDoesInInt8) {
+  TempDir dir;
+  WriteRandomWeights(dir / "model", Config("qwen2"));
+  const Result<Converted> done = ConvertTo(dir / "model", "int8", dir / "int8");
+  ASSERT_TRUE(done.ok()) << done.error().message;
+  const auto logits = [&](const std::string& model, const std::string& weights) {
+    PlanRequest request;
+    request.budget = Bytes{kGiB};
+    request.weights = weights;
+    request.kv = "fp32";
+    request.threads = 2;
+    request.tokenizer = false;
+    const auto planned = PlanModel(FindModel(model, ModelUse::kRun).value(), request);
+    EXPECT_TRUE(planned.ok()) << planned.error().message;
+    EXPECT_EQ(NameOf(planned->layout.choice.weights), "int8");
+    const auto engine = Engine::Open(PlanModel(FindModel(model, ModelUse::kRun).value(), request).value(), kGoOn);
+    EXPECT_TRUE(engine.ok()) << engine.error().message;
+    TextSession session(**engine);
+    const int32_t ids[] = {1, 5, 17, 40, 2, 99};
+    EXPECT_TRUE(session.Read(ids, std::atomic<bool>{false}).ok());
+    return std::vector<float>(session.logits().begin(), session.logits().end());
+  };
+  EXPECT_EQ(logits(dir / "int8", "auto"), logits(dir / "model", "int8"));
+  PlanRequest other;
+  other.weights = "fp16";
+  other.tokenizer = false;
+  const auto refused = Engine::Open(PlanModel(FindModel(dir / "int8", ModelUse::kRun).value(), other).value(), kGoOn);
+  EXPECT_THAT(refused.error().message, HasSubstr("holds int8 weights"));
+}
+
+TEST(ConvertInt8, AWhisperToo) {
+  TempDir dir;
+  const std::string source = SOTTO_SOURCE_DIR "/models/demo-asr", audio = SOTTO_SOURCE_DIR "/data/samples/noisy.flac";
+  const Result<Converted> done = ConvertTo(source, "int8", dir / "int8");
+  ASSERT_TRUE(done.ok()) << done.error().message;
+  const Ran here = RunSotto({"transcribe", dir / "int8", audio}),
+            there = RunSotto({"transcribe", source, audio, "--weights", "int8"});
+  EXPECT_EQ(here.code, 0) << here.err;
+  EXPECT_EQ(here.out, there.out);
+  EXPECT_FALSE(here.out.empty());
+}
+
 INSTANTIATE_TEST_SUITE_P(Types, ConvertGguf,
                          testing::Values(std::pair{"llama", "q8_0"}, std::pair{"llama", "q4_0"},
                                          std::pair{"llama", "q4_k_m"}, std::pair{"mistral", "q5_k_m"},

@@ -16,7 +16,11 @@ namespace {
 
 // Blocks that the files don't hold are made while loading.
 Status CheckWritable(const Planned& planned) {
-  if (planned.layout.choice.weights.as_stored) return {};
+  const WeightKind& weights = planned.layout.choice.weights;
+  if (weights.as_stored) return {};
+  if (!planned.gguf && planned.stored.dtype == DType::kI8 && weights != WeightKind{DType::kI8})
+    return Usage(fmt::format("{} holds int8 weights, which run as they are; leave --weights {} out", planned.dir.name,
+                             NameOf(weights)));
   for (const Stored& s : planned.layout.plan.recipe)
     if (s.blocks != nullptr) TRY(QuantizerOf(*s.blocks));
   return {};

@@ -93,7 +93,8 @@ Result<Layout> LayOut(const Planned& p, const PlanRequest& request, const Choice
   const bool hears = l.model->info().n_mels > 0;
   const Scope engine{l.anatomy.get(), "engine."};
   l.slots.staging =
-      Table(engine.During(kLoad), "staging", StagingBytes(*l.anatomy, p.threads, p.gguf != nullptr), Role::kStaging);
+      Table(engine.During(kLoad), "staging",
+            StagingBytes(*l.anatomy, p.threads, p.gguf != nullptr || p.stored.dtype == DType::kI8), Role::kStaging);
   l.slots.scratch = Table(engine.During(kRunning), "scratch",
                           CpuScratchBytes(ScratchOf(*l.anatomy, *l.model, p.threads)).n, Role::kActivation);
   l.slots.tokenizer = Table(engine, "tokenizer", p.tokenizer_bytes);
@@ -152,8 +153,8 @@ Result<MelParams> ReadMel(const ModelDir& dir, const Model& model) {
 // The headers decide; without any, the config's word.
 Result<StoredWeights> StoredIn(Planned& p, const Model& model, const Anatomy& anatomy) {
   const std::string quantization = QuantizationOf(p.config);
-  if (p.files && model.info().type == "encoder-decoder" && quantization.empty())
-    return CheckHeaders(*p.files, {}, anatomy);
+  const bool strict = model.info().type == "encoder-decoder" || (p.files && TRY(HoldsInt8(*p.files)));
+  if (p.files && strict && quantization.empty()) return CheckHeaders(*p.files, p.parts, anatomy);
   if (p.files) return MatchHeaders(*p.files, anatomy, quantization);
   StoredWeights stored;
   stored.dtype = PublishedType(p.config);

@@ -50,10 +50,20 @@ bool SameShape(const Slot& slot, std::span<const int64_t> shape) {
 
 Error Interrupted() { return {Code::kInterrupted, "interrupted while loading the model"}; }
 
-bool Readable(DType t) { return t == DType::kF32 || t == DType::kF16 || t == DType::kBF16; }
+bool Readable(DType t) { return t == DType::kF32 || t == DType::kF16 || t == DType::kBF16 || t == DType::kI8; }
+
+// Beside int8 codes (docs/int8.md): one fp32 number a row.
+constexpr std::string_view kScale = ".scale";
+
+void FromInt8(const std::byte* from, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = static_cast<float>(static_cast<int8_t>(from[i]));
+}
 
 const GgmlType& TypeOf(DType t) {
-  return *FindGgmlType(std::string_view(t == DType::kF32 ? "F32" : t == DType::kF16 ? "F16" : "BF16"));
+  return *FindGgmlType(std::string_view(t == DType::kF32   ? "F32"
+                                        : t == DType::kF16 ? "F16"
+                                        : t == DType::kI8  ? "I8"
+                                                           : "BF16"));
 }
 
 // The row of the file that is row `row` of the slot.
@@ -85,6 +95,30 @@ class Loader {
     return FillPlain(id, slot, origin);
   }
 
+  // The scales of int8 codes that are in their panels.
+  Status FillScales(uint32_t id, const WeightOrigin& origin) {
+    const Slot& slot = anatomy_.at(id);
+    const Stored& stored = run_.stored({id});
+    const PanelFormat format{stored.dtype, stored.group, stored.blocks};
+    const int64_t k = slot.shape[1] * slot.shape[2];
+    auto* const scales = reinterpret_cast<float*>(Rows(0));
+    const auto piece = static_cast<int64_t>(share_ / sizeof(float));
+    for (int64_t first = 0; first < slot.shape[0]; first += piece) {
+      const int64_t count = std::min(piece, slot.shape[0] - first);
+      TRY(origin.file->ReadAt(origin.offset + static_cast<uint64_t>(first) * sizeof(float),
+                              {Rows(0), static_cast<size_t>(count) * sizeof(float)}));
+      for (int64_t i = 0; i < count; ++i) {
+        const int64_t row = first + i;
+        if (!(scales[i] >= 0 && scales[i] <= 1e30F))
+          return BadModel(fmt::format("{}: a scale of '{}' is {}; convert the model again", origin.file->path(),
+                                      slot.name, scales[i]));
+        std::byte* const panel = run_.At(id) + static_cast<uint64_t>(row / kPanel) * PanelStride(format, k);
+        std::memcpy(panel + ScalesOffset(format, k) + static_cast<uint64_t>(row % kPanel) * 4, &scales[i], 4);
+      }
+    }
+    return {};
+  }
+
  private:
   // Where a thread's rows lie while they become panels: as the file has them, and the same transposed or as fp32.
   std::byte* Rows(int thread) const { return staging_ + share_ * static_cast<size_t>(thread); }
@@ -97,8 +131,9 @@ class Loader {
     const uint64_t row_bytes = GgmlBytes(*origin.type, 1, static_cast<uint64_t>(k)), stride = PanelStride(format, k);
     const bool conv = slot.source == Source::kConv && taps > 1;
     const bool widen = !PlainType(*origin.type) && format.blocks != origin.type;
-    const GgmlDequantize dequantize = TRY(DequantizerOf(*origin.type));
-    if (conv && widen)
+    const bool codes = origin.type->name == "I8";
+    const GgmlDequantize dequantize = codes ? FromInt8 : TRY(DequantizerOf(*origin.type));
+    if (conv && widen && !codes)
       return BadModel(fmt::format("{}: the convolution '{}' is stored as {}; sotto reads F32, F16 and BF16 there",
                                   origin.file->path(), slot.name, origin.type->name));
     const bool turn = conv || widen;
@@ -126,10 +161,10 @@ class Loader {
         for (int64_t r = first; turn && r < last; ++r) {
           const std::byte* const from = rows + static_cast<uint64_t>(r - first) * row_bytes;
           std::byte* const to = Turned(thread) + static_cast<uint64_t>(r - first) * wide_bytes;
-          if (widen)
-            dequantize(from, k, reinterpret_cast<float*>(to));
-          else
-            Transpose(from, in, taps, origin.type->bytes, to);
+          // Codes take a quarter of the room of the rows that they become: those of a convolution are turned in the next.
+          std::byte* const aside = rows + share_ / 4 + static_cast<uint64_t>(r - first) * row_bytes;
+          if (conv) Transpose(from, in, taps, origin.type->bytes, widen ? aside : to);
+          if (widen) dequantize(conv ? aside : from, k, reinterpret_cast<float*>(to));
         }
         for (int64_t row = first; row < last; row += kPanel) {
           const std::byte* pointers[kPanel];
@@ -142,10 +177,23 @@ class Loader {
             PackBlocks(format, few, k, panel);
           else
             PackPanel(format, type, few, k, panel);
+          if (codes && !AreCodes(panel + ScalesOffset(format, k), count)) {
+            const std::lock_guard lock(mutex);
+            failed = BadModel(fmt::format("{}: rows of '{}' have no code of 127 or -127; they are not int8 by row",
+                                          origin.file->path(), slot.name));
+            stop = true;
+            return;
+          }
         }
       }
     });
     return failed;
+  }
+
+  // Rows that hold a code of 127 have got the scale 1 and stayed what they are; rows of zeros, 0.
+  static bool AreCodes(const std::byte* scales, int64_t rows) {
+    const auto* scale = reinterpret_cast<const float*>(scales);
+    return std::all_of(scale, scale + rows, [](float s) { return s == 1 || s == 0; });
   }
 
   static Status ReadRows(const WeightOrigin& origin, int64_t first, int64_t last, uint64_t row_bytes, std::byte* rows) {
@@ -197,9 +245,9 @@ class Loader {
 
 namespace {
 
-// What the tensors of a model's own files and of its parts are: visit(slot, files, tensor) for each that has a slot. A part fills
-// what is missing.
-using VisitTensor = FunctionRef<Status(uint32_t, const ModelFiles&, const TensorHeader&)>;
+// What the tensors of a model's own files and of its parts are: visit(slot, files, tensor, is_scale) for each that has a slot. A part
+// fills what is missing.
+using VisitTensor = FunctionRef<Status(uint32_t, const ModelFiles&, const TensorHeader&, bool)>;
 Status ForEachWeight(const ModelFiles& files, std::span<const NamedPart> parts, const Anatomy& anatomy,
                      VisitTensor visit) {
   const SlotsByName by_name = ByName(anatomy);
@@ -209,8 +257,11 @@ Status ForEachWeight(const ModelFiles& files, std::span<const NamedPart> parts, 
     if (id && seen[*id])
       return BadModel(fmt::format("'{}' is in the model's files twice; fetch them again", anatomy.at(*id).name));
     if (id) seen[*id] = true;
-    if (id) return visit(*id, files, t);
+    if (id) return visit(*id, files, t, false);
     if (IsTiedCopy(t.name)) return {};
+    if (t.name.ends_with(kScale))
+      if (const auto of = Lookup(by_name, t.name.substr(0, t.name.size() - kScale.size())))
+        return visit(*of, files, t, true);
     return BadModel(
         fmt::format("{} holds the tensor '{}', which config.json does not describe; config and weights are not of "
                     "the same model",
@@ -223,7 +274,7 @@ Status ForEachWeight(const ModelFiles& files, std::span<const NamedPart> parts, 
       const std::optional<uint32_t> id = Lookup(by_name, part.to + std::string(t.name.substr(part.from.size())));
       if (!id || seen[*id]) return {};
       seen[*id] = true;
-      return visit(*id, *part.files, t);
+      return visit(*id, *part.files, t, false);
     }));
   }
   for (uint32_t id = 0; id < seen.size(); ++id)
@@ -247,8 +298,17 @@ Status ForEachWeight(const ModelFiles& files, std::span<const NamedPart> parts, 
 Result<StoredWeights> CheckHeaders(const ModelFiles& files, std::span<const NamedPart> parts, const Anatomy& anatomy) {
   uint64_t bytes_of[8] = {};
   StoredWeights stored;
-  TRY(ForEachWeight(files, parts, anatomy, [&](uint32_t id, const ModelFiles& from, const TensorHeader& t) -> Status {
+  std::vector<uint8_t> scaled(anatomy.slots().size());  // bit 0: is int8, bit 1: has scales
+  const auto visit = [&](uint32_t id, const ModelFiles& from, const TensorHeader& t, bool is_scale) -> Status {
     const Slot& slot = anatomy.at(id);
+    if (is_scale) {
+      const bool right = slot.form == Form::kMatrix && t.dtype == DType::kF32 && t.shape.size() == 1 &&
+                         t.shape[0] == slot.shape[0] && (scaled[id] & 2) == 0;
+      scaled[id] |= 2;
+      if (right) return {};
+      return BadModel(fmt::format("{}: '{}' is not one F32 number for each of the {} rows of '{}'",
+                                  from.file(t.file).path(), t.name, slot.shape[0], slot.name));
+    }
     if (!SameShape(slot, t.shape))
       return BadModel(
           fmt::format("{}: '{}' has the shape [{}], but config.json makes it [{}]; config and weights are not of the "
@@ -256,25 +316,44 @@ Result<StoredWeights> CheckHeaders(const ModelFiles& files, std::span<const Name
                       from.file(t.file).path(), t.name, fmt::join(t.shape, ", "),
                       fmt::join(std::span(slot.shape).first(static_cast<size_t>(slot.dims)), ", ")));
     const DType dtype = TRY(from.TypeOf(t));
-    if (!Readable(dtype))
+    if (!Readable(dtype) || (dtype == DType::kI8 && slot.form != Form::kMatrix))
       return BadModel(fmt::format("{}: '{}' is stored as {}; sotto reads F32, F16 and BF16 weights",
                                   from.file(t.file).path(), t.name, t.type));
+    if (dtype == DType::kI8) scaled[id] |= 1;
     stored.parameters = SatAdd(stored.parameters, slot.Elements());
     if (slot.form == Form::kMatrix)
       bytes_of[static_cast<int>(dtype)] = SatAdd(bytes_of[static_cast<int>(dtype)], t.bytes);
     return {};
-  }));
-  for (const DType t : {DType::kF16, DType::kBF16})
+  };
+  TRY(ForEachWeight(files, parts, anatomy, visit));
+  const bool int8 = bytes_of[static_cast<int>(DType::kI8)] > 0;
+  for (uint32_t id = 0; id < scaled.size(); ++id) {
+    const bool lacks = int8 && anatomy.at(id).form == Form::kMatrix && scaled[id] != 3;
+    if (scaled[id] == 1 || scaled[id] == 2 || lacks)
+      return BadModel(
+          fmt::format("'{}' has not both int8 codes and scales, as docs/int8.md has them; convert the model again",
+                      anatomy.at(id).name));
+  }
+  for (const DType t : {DType::kF16, DType::kBF16, DType::kI8})
     if (bytes_of[static_cast<int>(t)] > bytes_of[static_cast<int>(stored.dtype)]) stored.dtype = t;
   return stored;
 }
 
-uint64_t StagingBytes(const Anatomy& anatomy, int threads, bool gguf) {
+Result<bool> HoldsInt8(const ModelFiles& files) {
+  bool holds = false;
+  TRY(files.ForEachTensor([&](const TensorHeader& t) -> Status {
+    holds |= t.dtype == DType::kI8;
+    return {};
+  }));
+  return holds;
+}
+
+uint64_t StagingBytes(const Anatomy& anatomy, int threads, bool widened) {
   uint64_t most = kLeastStaging;
   for (const Slot& s : anatomy.slots()) {
     if (s.form != Form::kMatrix) continue;
     const uint64_t row = SatMul(SatMul(static_cast<uint64_t>(s.shape[1]), static_cast<uint64_t>(s.shape[2])), 4);
-    most = std::max(most, RoundUp(SatMul(row, s.source == Source::kConv || gguf ? 2 * kPanel : kPanel), 128));
+    most = std::max(most, RoundUp(SatMul(row, s.source == Source::kConv || widened ? 2 * kPanel : kPanel), 128));
   }
   return SatMul(most, static_cast<uint64_t>(threads));
 }
@@ -291,8 +370,10 @@ Status LoadWeights(const ModelFiles& files, std::span<const NamedPart> parts, co
   expect(files);
   for (const NamedPart& part : parts)
     if (part.files) expect(*part.files);
-  return ForEachWeight(
-      files, parts, anatomy, [&](uint32_t id, const ModelFiles& from, const TensorHeader& t) -> Status {
+  bool int8 = false;
+  TRY(ForEachWeight(
+      files, parts, anatomy, [&](uint32_t id, const ModelFiles& from, const TensorHeader& t, bool is_scale) -> Status {
+        if (is_scale) return int8 = true, Status();
         const DType dtype = TRY(from.TypeOf(t));
         if (!SameShape(anatomy.at(id), t.shape) || !Readable(dtype))
           return BadModel(fmt::format("{} changed while it was read; fetch it again", from.file(t.file).path()));
@@ -300,7 +381,14 @@ Status LoadWeights(const ModelFiles& files, std::span<const NamedPart> parts, co
         done += t.bytes;
         if (!progress(done, std::max(all, done))) return Interrupted();
         return {};
-      });
+      }));
+  if (!int8) return {};
+  // Codes are in their panels now, whatever the order in the files.
+  return ForEachWeight(files, parts, anatomy,
+                       [&](uint32_t id, const ModelFiles& from, const TensorHeader& t, bool is_scale) -> Status {
+                         if (!is_scale) return {};
+                         return loader.FillScales(id, {&from.file(t.file), t.offset, t.bytes, &TypeOf(DType::kF32), 0});
+                       });
 }
 
 Status CheckLoadable(const GgufModel& gguf, const Anatomy& anatomy) {
