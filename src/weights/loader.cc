@@ -140,23 +140,26 @@ class Loader {
     const uint64_t wide_bytes = widen ? static_cast<uint64_t>(k) * 4 : row_bytes;
     const DType type = PlainType(*origin.type).value_or(DType::kF32);
     const int64_t panels = (out + kPanel - 1) / kPanel;
-    const auto at_once = static_cast<int64_t>(
-        std::max<uint64_t>(1, share_ / (kPanel * std::max(row_bytes, wide_bytes) * (turn ? 2 : 1))));
+    // The room was planned by what the headers said then.
+    const uint64_t panel_room = kPanel * std::max(row_bytes, wide_bytes) * (turn ? 2 : 1);
+    if (panel_room > share_ || (codes && format.dtype != DType::kI8))
+      return BadModel(fmt::format("{} changed while it was read; fetch it again", origin.file->path()));
+    const auto at_once = static_cast<int64_t>(share_ / panel_room);
     std::byte* const target = run_.At(id);
     Status failed;
     std::mutex mutex;
     std::atomic<bool> stop{false};
+    const auto fail = [&](Status why) {
+      const std::lock_guard lock(mutex);
+      failed = std::move(why);
+      stop = true;
+    };
     threads_.For(panels, 1, [&](int64_t begin, int64_t end, int thread) {
       for (int64_t p = begin; p < end && !stop; p += at_once) {
         const int64_t first = p * kPanel, last = std::min(out, std::min(end, p + at_once) * kPanel);
         std::byte* const rows = Rows(thread);
         Status read = ReadRows(origin, first, last, row_bytes, rows);
-        if (!read.ok()) {
-          const std::lock_guard lock(mutex);
-          failed = std::move(read);
-          stop = true;
-          return;
-        }
+        if (!read.ok()) return fail(std::move(read));
         const std::byte* const packed = turn ? Turned(thread) : rows;
         for (int64_t r = first; turn && r < last; ++r) {
           const std::byte* const from = rows + static_cast<uint64_t>(r - first) * row_bytes;
@@ -177,13 +180,9 @@ class Loader {
             PackBlocks(format, few, k, panel);
           else
             PackPanel(format, type, few, k, panel);
-          if (codes && !AreCodes(panel + ScalesOffset(format, k), count)) {
-            const std::lock_guard lock(mutex);
-            failed = BadModel(fmt::format("{}: rows of '{}' have no code of 127 or -127; they are not int8 by row",
-                                          origin.file->path(), slot.name));
-            stop = true;
-            return;
-          }
+          if (codes && !AreCodes(panel + ScalesOffset(format, k), count))
+            return fail(BadModel(fmt::format("{}: rows of '{}' have no code of 127 or -127; they are not int8 by row",
+                                             origin.file->path(), slot.name)));
         }
       }
     });
@@ -241,10 +240,6 @@ class Loader {
   size_t share_;
 };
 
-}  // namespace
-
-namespace {
-
 // What the tensors of a model's own files and of its parts are: visit(slot, files, tensor, is_scale) for each that has a slot. A part
 // fills what is missing.
 using VisitTensor = FunctionRef<Status(uint32_t, const ModelFiles&, const TensorHeader&, bool)>;
@@ -277,6 +272,9 @@ Status ForEachWeight(const ModelFiles& files, std::span<const NamedPart> parts, 
       return visit(*id, *part.files, t, false);
     }));
   }
+  uint64_t in_files = 0;
+  for (uint32_t id = 0; id < seen.size(); ++id)
+    if (seen[id]) in_files = SatAdd(in_files, anatomy.at(id).Elements());
   for (uint32_t id = 0; id < seen.size(); ++id)
     if (anatomy.at(id).role == Role::kWeight && !seen[id]) {
       for (const NamedPart& part : parts)
@@ -286,9 +284,9 @@ Status ForEachWeight(const ModelFiles& files, std::span<const NamedPart> parts, 
                           "not here; fetch it with: sotto pull {}",
                           part.to, part.id, part.key, part.id));
       return BadModel(
-          fmt::format("the model's files lack the tensor '{}': config.json describes {} parameters; fetch the model "
-                      "again",
-                      anatomy.at(id).name, anatomy.Parameters()));
+          fmt::format("the model's files lack the tensor '{}': config.json describes {} parameters, the headers hold "
+                      "{}; fetch the model again",
+                      anatomy.at(id).name, anatomy.Parameters(), in_files));
     }
   return {};
 }
