@@ -337,15 +337,6 @@ Result<StoredWeights> CheckHeaders(const ModelFiles& files, std::span<const Name
   return stored;
 }
 
-Result<bool> HoldsInt8(const ModelFiles& files) {
-  bool holds = false;
-  TRY(files.ForEachTensor([&](const TensorHeader& t) -> Status {
-    holds |= t.dtype == DType::kI8;
-    return {};
-  }));
-  return holds;
-}
-
 uint64_t StagingBytes(const Anatomy& anatomy, int threads, bool widened) {
   uint64_t most = kLeastStaging;
   for (const Slot& s : anatomy.slots()) {

@@ -21,9 +21,6 @@ struct NamedPart {
 // kBadModel naming the tensor, both shapes, or both counts. What the model's own files lack stands in the parts.
 Result<StoredWeights> CheckHeaders(const ModelFiles& files, std::span<const NamedPart> parts, const Anatomy& anatomy);
 
-// Whether the files hold int8 codes and their scales (docs/int8.md): then MatchHeaders has no word for them.
-Result<bool> HoldsInt8(const ModelFiles& files);
-
 // Bytes of staging that LoadWeights needs for this anatomy; it depends on the largest row only. Rows that are `widened` (of a GGUF
 // file, of int8 codes) become fp32 on their way.
 uint64_t StagingBytes(const Anatomy& anatomy, int threads, bool widened);

@@ -177,6 +177,7 @@ Result<ModelFiles> ModelFiles::Open(const std::string& dir) {
         return BadModel(
             fmt::format("{} holds more than {} tensors; split it into shards", file.path(), kMaxTensorsInFile));
       extents.push_back({t.offset, t.offset + t.bytes, HashName(t.name)});
+      model.holds_int8_ |= t.dtype == DType::kI8;
       return {};
     }));
     TRY(VerifyLayout(file, range, extents));
