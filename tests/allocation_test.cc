@@ -1,28 +1,15 @@
 // Nothing large is allocated outside the plan, and a decoding step allocates nothing at all.
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <fstream>
 
-#include "base/json.h"
-#include "engine/engine.h"
 #include "engine/transcribe.h"
 #include "heap_probe.h"
 #include "process.h"
+#include "running.h"
 
 namespace sotto {
 namespace {
-
-const std::atomic<bool> kGoOn{false};
-
-std::unique_ptr<Engine> OpenEngine(const std::string& model, const char* weights, int threads) {
-  PlanRequest request;
-  request.budget = Bytes{kGiB};
-  request.weights = weights;
-  request.threads = threads;
-  Planned planned = PlanModel(FindModel(model, ModelUse::kRun).value(), request).value();
-  return Engine::Open(std::move(planned), [](uint64_t, uint64_t) { return true; }).value();
-}
 
 TEST(Allocations, NoneAbove64KiBFromLoadToTheLastToken) {
   const TempDir dir;
@@ -30,7 +17,7 @@ TEST(Allocations, NoneAbove64KiBFromLoadToTheLastToken) {
   WriteTones(dir / "a.wav", 4);
   for (const char* weights : {"fp32", "int8"}) {
     StartHeapCount();
-    const std::unique_ptr<Engine> engine = OpenEngine(dir / "model", weights, 2);
+    const std::unique_ptr<Engine> engine = OpenEngine(dir / "model", SmallRequest(weights));
     Transcriber transcriber = Transcriber::Make(*engine, {}).value();
     const FileJob job{dir / "a.wav", [&]() -> Result<Transcript> {
                         return Transcript::InDirectory(dir.path(), "a", {TextFormat::kTxt}, "", false);
@@ -51,7 +38,7 @@ TEST(Allocations, AWindowIsHeardAndDecodedWithoutASingleOne) {
   std::vector<float> samples(16000);
   for (size_t i = 0; i < samples.size(); ++i) samples[i] = static_cast<float>(i % 97) / 97 - 0.5F;
   for (const char* weights : {"fp32", "fp16", "bf16", "int8"}) {
-    const std::unique_ptr<Engine> engine = OpenEngine(dir / "model", weights, 2);
+    const std::unique_ptr<Engine> engine = OpenEngine(dir / "model", SmallRequest(weights));
     WhisperDecoder decoder(engine->model(), engine->ops(), engine->tokens(), engine->run(kGenerate), 1);
     DecodeLane lane;
     lane.prompt = {engine->tokens().sot, engine->tokens().no_timestamps};

@@ -2,42 +2,28 @@
 // random checkpoints of tests/golden/audio_llms (make_audio_llms.py).
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <cmath>
 #include <filesystem>
 
 #include "engine/audio_prompt.h"
-#include "ops/row.h"
+#include "running.h"
 
 namespace sotto {
 namespace {
 
 const std::string kGolden = SOTTO_SOURCE_DIR "/tests/golden/";
-const std::atomic<bool> kGoOn{false};
-
-template <class T>
-T Must(Result<T> r) {
-  if (!r.ok()) ADD_FAILURE() << r.error().message;
-  return std::move(r).value();
-}
 
 class AudioLlmGolden : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
     cases_ = Must(ReadJson(kGolden + "audio_llms/" + GetParam() + "/expected.json", Code::kBadInput));
-    engine_ = OpenEngine("fp32", "fp32");
+    engine_ = Open("fp32", "fp32");
   }
-  std::unique_ptr<Engine> OpenEngine(const std::string& weights, const std::string& kv) {
-    PlanRequest request;
-    request.budget = Bytes{kGiB};
-    request.weights = weights;
-    request.kv = kv;
-    request.threads = 2;
+  std::unique_ptr<Engine> Open(const std::string& weights, const std::string& kv) {
+    PlanRequest request = SmallRequest(weights, kv);
     request.tokenizer = false;
     request.context = 1024;
-    const std::string model = kGolden + "audio_llms/" + GetParam() + "/model";
-    return Must(Engine::Open(Must(PlanModel(Must(FindModel(model, ModelUse::kRun)), request)),
-                             [](uint64_t, uint64_t) { return true; }));
+    return OpenEngine(kGolden + "audio_llms/" + GetParam() + "/model", request);
   }
   static std::vector<std::string> Files(const Json& one) {
     std::vector<std::string> files;
@@ -85,13 +71,7 @@ TEST_P(AudioLlmGolden, VectorsLogitsAndGreedyIdsAreThoseOfTheReference) {
                 static_cast<double>(vector_error), static_cast<double>(logit_error));
     EXPECT_LE(vector_error, 1e-5F);
     EXPECT_LE(logit_error, 1e-5F);
-    std::vector<int32_t> greedy;
-    while (greedy.size() < one["greedy"].size()) {
-      greedy.push_back(
-          static_cast<int32_t>(ArgMax(session.logits().data(), static_cast<int64_t>(session.logits().size()))));
-      ASSERT_TRUE(session.Read({&greedy.back(), 1}, kGoOn).ok());
-    }
-    EXPECT_EQ(greedy, one["greedy"].get<std::vector<int32_t>>());
+    EXPECT_EQ(GreedyIds(session, one["greedy"].size()), one["greedy"].get<std::vector<int32_t>>());
   }
 }
 
@@ -124,7 +104,7 @@ TEST_P(AudioLlmGolden, PlacesAndAudiosMustMatch) {
 }
 
 TEST_P(AudioLlmGolden, LowerPrecisionsAnswer) {
-  const auto engine = OpenEngine("int8", "fp16");
+  const auto engine = Open("int8", "fp16");
   TextSession session(*engine);
   std::vector<std::string> warnings;
   const auto ids = cases_[0]["ids"].get<std::vector<int32_t>>();

@@ -9,27 +9,20 @@
 #include <sstream>
 
 #include "base/bytes.h"
-#include "base/json.h"
 #include "engine/conversation.h"
 #include "process.h"
+#include "running.h"
 
 namespace sotto {
 namespace {
 
 using ::testing::HasSubstr;
 const std::string kGolden = SOTTO_SOURCE_DIR "/tests/golden/";
-const std::atomic<bool> kGoOn{false};
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool kSanitized = true;  // a sanitizer's shadow memory is not ours to plan
 #else
 constexpr bool kSanitized = false;
 #endif
-
-template <class T>
-T Must(Result<T> r) {
-  if (!r.ok()) ADD_FAILURE() << r.error().message;
-  return std::move(r).value();
-}
 
 struct Models {
   TempDir dir;
@@ -63,12 +56,10 @@ Models& Shared() {
   return models;
 }
 
-std::unique_ptr<Engine> OpenEngine(const std::string& model, int64_t context = 0) {
-  PlanRequest request;
-  request.budget = Bytes{kGiB};
+std::unique_ptr<Engine> Open(const std::string& model, int64_t context = 0) {
+  PlanRequest request = SmallRequest();
   request.context = context;
-  return Must(Engine::Open(Must(PlanModel(Must(FindModel(model, ModelUse::kRun)), request)),
-                           [](uint64_t, uint64_t) { return true; }));
+  return OpenEngine(model, request);
 }
 
 Json Document(const Ran& ran) {
@@ -97,7 +88,7 @@ Chatted ChatWith(const std::string& model, const std::string& lines, std::vector
 
 TEST(Chat, PromptsAreTransformersIds) {
   Models& m = Shared();
-  const auto engine = OpenEngine(m.hearing);
+  const auto engine = Open(m.hearing);
   const ChatFormat format = Must(ReadChatFormat(engine->planned()));
   EXPECT_TRUE(format.audio_parts);
   for (const Json& c : m.golden["cases"]) {
@@ -185,11 +176,11 @@ std::string Afresh(Engine& engine, const ChatFormat& format, const Json& message
 
 TEST(Chat, WhatIsReusedGivesTheSameText) {
   Models& m = Shared();
-  const auto engine = OpenEngine(m.hearing);
+  const auto engine = Open(m.hearing);
   const ChatFormat format = Must(ReadChatFormat(engine->planned()));
   const GenerateOptions options{.max_tokens = 12, .ignore_eos = true};
   Conversation chat = Must(Conversation::Make(*engine, format, {{}, options, false, "Be brief."}));
-  const auto fresh = OpenEngine(m.hearing);
+  const auto fresh = Open(m.hearing);
   Json messages = Json::array({Message("system", "Be brief.")});
   std::vector<std::string> audios;
   int64_t before = 0;
@@ -243,9 +234,9 @@ TEST(Chat, AFullContextEndsAReplyOrDropsTheOldestTurns) {
 
 TEST(Chat, RoomIsMadeWithinAReply) {
   Models& m = Shared();
-  const ChatFormat format = Must(ReadChatFormat(OpenEngine(m.text)->planned()));
+  const ChatFormat format = Must(ReadChatFormat(Open(m.text)->planned()));
   const auto talk = [&](int64_t context) {
-    const auto engine = OpenEngine(m.text, context);
+    const auto engine = Open(m.text, context);
     Conversation chat =
         Must(Conversation::Make(*engine, format, {{}, {.max_tokens = 60, .ignore_eos = true}, /*shift=*/true, ""}));
     Must(chat.Ask("One.", {}, kGoOn, [](std::string_view) {}));

@@ -2,37 +2,22 @@
 // linear, llama3 and yarn rotary positions, grouped heads, biases, norms of queries and keys, sliding windows, F32, BF16, F16.
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <cmath>
 #include <filesystem>
 
-#include "base/json.h"
-#include "engine/text_session.h"
-#include "ops/row.h"
+#include "running.h"
 
 namespace sotto {
 namespace {
 
 const std::string kGolden = SOTTO_SOURCE_DIR "/tests/golden/decoders/";
-const std::atomic<bool> kGoOn{false};
 
-template <class T>
-T Must(Result<T> r) {
-  if (!r.ok()) ADD_FAILURE() << r.error().message;
-  return std::move(r).value();
-}
-
-std::unique_ptr<Engine> OpenEngine(const std::string& name, const std::string& weights, const std::string& kv,
-                                   int64_t batch = 1) {
-  PlanRequest request;
-  request.budget = Bytes{kGiB};
-  request.weights = weights;
-  request.kv = kv;
-  request.threads = 2;
+std::unique_ptr<Engine> Open(const std::string& name, const std::string& weights, const std::string& kv,
+                             int64_t batch = 1) {
+  PlanRequest request = SmallRequest(weights, kv);
   request.batch = batch;
   request.tokenizer = false;
-  return Must(Engine::Open(Must(PlanModel(Must(FindModel(kGolden + name + "/model", ModelUse::kRun)), request)),
-                           [](uint64_t, uint64_t) { return true; }));
+  return OpenEngine(kGolden + name + "/model", request);
 }
 
 class DecoderGolden : public testing::TestWithParam<std::string> {
@@ -43,27 +28,7 @@ class DecoderGolden : public testing::TestWithParam<std::string> {
     stored_ = Must(PlanModel(Must(FindModel(kGolden + GetParam() + "/model", ModelUse::kRun)), {})).stored.Name();
   }
   // The logits of all prompt positions, read in pieces of `piece` tokens.
-  std::vector<std::vector<float>> Rows(Engine& engine, size_t piece) {
-    TextSession session(engine);
-    std::vector<std::vector<float>> rows;
-    for (size_t at = 0; at < ids_.size(); at += piece)
-      EXPECT_TRUE(session
-                      .Read(std::span(ids_).subspan(at, std::min(piece, ids_.size() - at)), kGoOn,
-                            [&](std::span<const float> row) { rows.emplace_back(row.begin(), row.end()); })
-                      .ok());
-    return rows;
-  }
-  std::vector<int32_t> Greedy(Engine& engine, size_t count) {
-    TextSession session(engine);
-    EXPECT_TRUE(session.Read(ids_, kGoOn).ok());
-    std::vector<int32_t> out;
-    while (out.size() < count) {
-      out.push_back(
-          static_cast<int32_t>(ArgMax(session.logits().data(), static_cast<int64_t>(session.logits().size()))));
-      EXPECT_TRUE(session.Read({&out.back(), 1}, kGoOn).ok());
-    }
-    return out;
-  }
+  std::vector<std::vector<float>> Rows(Engine& engine, size_t piece) { return LogitRows(engine, ids_, piece); }
 
   void ExpectNear(std::span<const float> got, std::span<const float> want) {
     ASSERT_EQ(got.size(), want.size());
@@ -76,25 +41,20 @@ class DecoderGolden : public testing::TestWithParam<std::string> {
 };
 
 TEST_P(DecoderGolden, LogitsAndGreedyIdsAreThoseOfTheReference) {
-  const auto engine = OpenEngine(GetParam(), stored_, "fp32");
+  const auto engine = Open(GetParam(), stored_, "fp32");
   const auto rows = Rows(*engine, ids_.size());
   ASSERT_EQ(rows.size(), ids_.size());
-  float worst = 0;
-  for (size_t i = 0; i < expected_["positions"].size(); ++i) {
-    const auto want = expected_["logits"][i].get<std::vector<float>>();
-    const auto& got = rows[expected_["positions"][i].get<size_t>()];
-    ASSERT_EQ(got.size(), want.size());
-    for (size_t j = 0; j < want.size(); ++j) worst = std::max(worst, std::fabs(got[j] - want[j]));
-  }
-  EXPECT_LE(worst, 1e-5F * expected_["largest"].get<float>());
-  std::printf("%s: largest error %.2e of the largest logit\n", GetParam().c_str(),
-              static_cast<double>(worst / expected_["largest"].get<float>()));
+  const float worst = LargestError(expected_, rows);
+  EXPECT_LE(worst, 1e-5F);
+  std::printf("%s: largest error %.2e of the largest logit\n", GetParam().c_str(), static_cast<double>(worst));
   const auto want = expected_["greedy"].get<std::vector<int32_t>>();
-  EXPECT_EQ(Greedy(*engine, want.size()), want);
+  TextSession session(*engine);
+  ASSERT_TRUE(session.Read(ids_, kGoOn).ok());
+  EXPECT_EQ(GreedyIds(session, want.size()), want);
 }
 
 TEST_P(DecoderGolden, PiecesOfAPromptChangeNothing) {
-  const auto engine = OpenEngine(GetParam(), stored_, "fp32");
+  const auto engine = Open(GetParam(), stored_, "fp32");
   const auto whole = Rows(*engine, ids_.size());
   for (const size_t piece : {size_t{1}, size_t{7}, size_t{64}}) {
     const auto rows = Rows(*engine, piece);
@@ -108,7 +68,7 @@ TEST_P(DecoderGolden, PiecesOfAPromptChangeNothing) {
 }
 
 TEST_P(DecoderGolden, SequencesSideBySideDoNotMix) {
-  const auto engine = OpenEngine(GetParam(), stored_, "fp32", 3);
+  const auto engine = Open(GetParam(), stored_, "fp32", 3);
   TextSession one(*engine, 0), two(*engine, 1), three(*engine, 2);
   const std::span<const int32_t> ids = ids_;
   ASSERT_TRUE(one.Read(ids.first(40), kGoOn).ok());
@@ -120,10 +80,10 @@ TEST_P(DecoderGolden, SequencesSideBySideDoNotMix) {
 }
 
 TEST_P(DecoderGolden, LowerPrecisionsStayNear) {
-  const auto exact = OpenEngine(GetParam(), stored_, "fp32");
+  const auto exact = Open(GetParam(), stored_, "fp32");
   const auto want = Rows(*exact, ids_.size());
   for (const auto& [weights, kv, least] : {std::tuple{"fp32", "fp16", 0.9999}, {"int8", "fp16", 0.99}}) {
-    const auto engine = OpenEngine(GetParam(), weights, kv);
+    const auto engine = Open(GetParam(), weights, kv);
     const auto got = Rows(*engine, ids_.size());
     double mean = 0;  // of the cosines: one of a hundred random rows may be far off at a width of 48
     for (size_t i = 0; i < want.size(); ++i) {
@@ -140,7 +100,7 @@ TEST_P(DecoderGolden, LowerPrecisionsStayNear) {
 }
 
 TEST_P(DecoderGolden, AContextThatIsFullRefuses) {
-  const auto engine = OpenEngine(GetParam(), stored_, "fp32");
+  const auto engine = Open(GetParam(), stored_, "fp32");
   TextSession session(*engine);
   const std::vector<int32_t> many(static_cast<size_t>(session.room()) + 1, 5);
   EXPECT_EQ(session.Read(many, kGoOn).error().code, Code::kUsage);
@@ -151,7 +111,7 @@ TEST_P(DecoderGolden, AContextThatIsFullRefuses) {
 }
 
 TEST_P(DecoderGolden, GoesBackToWhatItStillHolds) {
-  const auto engine = OpenEngine(GetParam(), stored_, "fp32");
+  const auto engine = Open(GetParam(), stored_, "fp32");
   const auto whole = Rows(*engine, ids_.size());
   TextSession session(*engine);
   ASSERT_TRUE(session.Read(ids_, kGoOn).ok());

@@ -3,30 +3,21 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 
-#include "base/json.h"
-#include "engine/text_session.h"
 #include "harness/perplexity.h"
 #include "harness/recall.h"
 #include "process.h"
+#include "running.h"
 
 namespace sotto {
 namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-const std::atomic<bool> kGoOn{false};
 const std::string kTokenizer = SOTTO_SOURCE_DIR "/models/demo-asr/tokenizer.json";
-
-template <class T>
-T Must(Result<T> r) {
-  if (!r.ok()) ADD_FAILURE() << r.error().message;
-  return std::move(r).value();
-}
 
 class Eval : public testing::Test {
  protected:
@@ -44,12 +35,9 @@ class Eval : public testing::Test {
     for (int i = 0; i < 60; ++i) text << "Line " << i << " tells of rivers, of bread and of the sea.\n\n";
   }
   std::unique_ptr<Engine> Open(int64_t context) const {
-    PlanRequest request;
-    request.budget = Bytes{kGiB};
+    PlanRequest request = SmallRequest();
     request.context = context;
-    request.threads = 2;
-    return Must(Engine::Open(Must(PlanModel(Must(FindModel(dir_ / "lm", ModelUse::kRun)), request)),
-                             [](uint64_t, uint64_t) { return true; }));
+    return OpenEngine(dir_ / "lm", request);
   }
   Perplexity Measure(int64_t context, const PerplexityOptions& options) const {
     const auto engine = Open(context);

@@ -2,12 +2,11 @@
 // written with the names and the order of rows that such files have, must give the reference's logits as the directories do.
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <cmath>
 
-#include "base/json.h"
 #include "engine/audio_prompt.h"
 #include "process.h"
+#include "running.h"
 #include "weights/gguf_names.h"
 #include "weights/gguf_writer.h"
 
@@ -15,13 +14,7 @@ namespace sotto {
 namespace {
 
 const std::string kGolden = SOTTO_SOURCE_DIR "/tests/golden/";
-const std::atomic<bool> kGoOn{false};
 
-template <class T>
-T Must(Result<T> r) {
-  if (!r.ok()) ADD_FAILURE() << r.error().message;
-  return std::move(r).value();
-}
 void Check(const Status& status) { EXPECT_TRUE(status.ok()) << status.error().message; }
 
 struct Case {
@@ -110,10 +103,7 @@ class GgufAudio : public testing::TestWithParam<Case> {
 TEST_P(GgufAudio, TwoFilesAreTheDirectory) {
   WriteText();
   WriteAudio();
-  PlanRequest request;
-  request.budget = Bytes{kGiB};
-  request.weights = request.kv = "fp32";
-  request.threads = 2;
+  PlanRequest request = SmallRequest("fp32", "fp32");
   request.tokenizer = false;
   request.context = 1024;
   ModelDir files = Must(FindModel(dir_ / "text.gguf", ModelUse::kRun));

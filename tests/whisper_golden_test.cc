@@ -2,40 +2,25 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <filesystem>
 
 #include "audio/stream.h"
 #include "audio/window.h"
-#include "base/json.h"
 #include "base/npy.h"
 #include "engine/decode.h"
-#include "engine/engine.h"
 #include "engine/transcribe.h"
+#include "running.h"
 
 namespace sotto {
 namespace {
 
 const std::string kGolden = SOTTO_SOURCE_DIR "/tests/golden/whisper/";
-const std::atomic<bool> kGoOn{false};
 
-template <class T>
-T Must(Result<T> r) {
-  if (!r.ok()) ADD_FAILURE() << r.error().message;
-  return std::move(r).value();
-}
-
-std::unique_ptr<Engine> OpenEngine(const std::string& name, const std::string& weights, int threads = 2,
-                                   int64_t batch = 1) {
-  const ModelDir dir = Must(FindModel(kGolden + name + "/model", ModelUse::kRun));
-  PlanRequest request;
-  request.budget = Bytes{kGiB};
-  request.weights = weights;
-  request.kv = "fp32";
-  request.threads = threads;
+std::unique_ptr<Engine> Open(const std::string& name, const std::string& weights, int64_t batch = 1) {
+  PlanRequest request = SmallRequest(weights, "fp32");
   request.batch = batch;
-  return Must(Engine::Open(Must(PlanModel(dir, request)), [](uint64_t, uint64_t) { return true; }));
+  return OpenEngine(kGolden + name + "/model", request);
 }
 
 struct Case {
@@ -46,7 +31,7 @@ void PrintTo(const Case& c, std::ostream* out) { *out << c.name << ", " << c.wei
 class WhisperGolden : public testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
-    engine_ = OpenEngine(GetParam().name, GetParam().weights);
+    engine_ = Open(GetParam().name, GetParam().weights);
     expected_ = Must(ReadJson(kGolden + GetParam().name + "/expected/expected.json", Code::kBadInput));
     decoder_.emplace(engine_->model(), engine_->ops(), engine_->tokens(), engine_->run(kGenerate), 1);
   }
@@ -190,7 +175,7 @@ TEST_P(WhisperGolden, Int8LogitsStayWithinTheirBound) {
   const std::vector<float> samples = FirstWindow();
   const NpyArray want = Array("logits.npy");
   const std::vector<int32_t> ids = expected_["logits"]["ids"];
-  const std::unique_ptr<Engine> small = OpenEngine(GetParam().name, "int8");
+  const std::unique_ptr<Engine> small = Open(GetParam().name, "int8");
   small->Hear(samples, 0);
   WhisperDecoder decoder(small->model(), small->ops(), small->tokens(), small->run(kGenerate), 1);
   std::vector<float> got;
@@ -212,7 +197,7 @@ TEST_P(WhisperGolden, Int8LogitsStayWithinTheirBound) {
 
 TEST_P(WhisperGolden, BatchesEqualSingles) {
   const std::vector<float> samples = FirstWindow();
-  const std::unique_ptr<Engine> batch = OpenEngine(GetParam().name, GetParam().weights, 2, 3);
+  const std::unique_ptr<Engine> batch = Open(GetParam().name, GetParam().weights, 3);
   WhisperDecoder decoder(batch->model(), batch->ops(), batch->tokens(), batch->run(kGenerate), 3);
   const Json& want = expected_["generate"];
   std::vector<DecodeLane> lanes(3);
