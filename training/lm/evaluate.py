@@ -115,7 +115,7 @@ def chat(model, data, count):
 
 
 class Hearing:
-    """demo-audio-lm: the files' encoder and projector, in front of Model."""
+    """demo-audio-lm: demo-asr's encoder and the file's projector, in front of Model."""
 
     def __init__(self, path, model):
         import hear
@@ -124,7 +124,6 @@ class Hearing:
         weights = {k: v.float() for k, v in load_file(Path(path) / "model.safetensors").items()}
         part = lambda prefix: {k[len(prefix):]: v for k, v in weights.items() if k.startswith(prefix)}
         self.ear, self.projector, self.model = hear.Ear(Path(path).parent / "demo-asr"), M.Projector(), model
-        self.ear.encoder.load_state_dict(part("audio_tower."))
         self.projector.load_state_dict(part("multi_modal_projector."))
 
     def ask(self, audio, question):

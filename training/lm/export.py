@@ -2,7 +2,7 @@
 
     python export.py --work DIR --lm ../../models/demo-lm --audio ../../models/demo-audio-lm
 
-demo-lm: the averaged weights of last.pt; demo-audio-lm: those of projector.pt, and demo-asr's encoder.
+demo-lm: the averaged weights of last.pt; demo-audio-lm: those of projector.pt; its encoder is demo-asr's, where it lies.
 Keeps a README.md that is there.
 """
 
@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 import model as M
@@ -51,16 +51,13 @@ def write_lm(net, tok, out):
 
 
 def write_audio(projector, tok, out):
-    asr = load_file(ASR / "model.safetensors")
-    start = "model.encoder."
-    weights = {"audio_tower." + k[len(start):]: v for k, v in asr.items() if k.startswith(start)}
-    weights |= {"multi_modal_projector." + k: v.detach().half() for k, v in projector.state_dict().items()}
+    weights = {"multi_modal_projector." + k: v.detach().half() for k, v in projector.state_dict().items()}
     save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
     whisper = json.loads((ASR / "config.json").read_text())
     keys = ("activation_function", "d_model", "encoder_attention_heads", "encoder_ffn_dim", "encoder_layers", "max_source_positions",
             "num_mel_bins", "scale_embedding")
     config = {"architectures": ["UltravoxModel"], "model_type": "ultravox", "hidden_size": M.HIDDEN, "stack_factor": M.STACK,
-              "norm_init": 1.0, "projector_act": "swiglu", "projector_ln_mid": True, "audio_token_index": T.AUDIO, "text_model_id": "../demo-lm",
+              "norm_init": 1.0, "projector_act": "swiglu", "projector_ln_mid": True, "audio_token_index": T.AUDIO, "text_model_id": "../demo-lm", "audio_model_id": "../demo-asr",
               "audio_config": {"model_type": "whisper", **{k: whisper[k] for k in keys}}, "vocab_size": M.VOCAB, "torch_dtype": "float16"}
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     shutil.copy(ASR / "preprocessor_config.json", out / "preprocessor_config.json")
