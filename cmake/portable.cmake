@@ -1,8 +1,8 @@
-# The libraries of the portable folders without any compiled library of the host: fmt and nlohmann-json as headers, GoogleTest
+# The libraries of the portable folders without any compiled library of the host: fmt, nlohmann-json and xxHash as headers, GoogleTest
 # from Debian's sources. /usr/include itself must not reach a cross compiler, so a directory of links stands in for it.
 set(SOTTO_HOST_HEADERS ${PROJECT_BINARY_DIR}/host_headers)
 file(MAKE_DIRECTORY ${SOTTO_HOST_HEADERS})
-foreach(library fmt nlohmann simde)
+foreach(library fmt nlohmann xxhash.h simde)
   if(EXISTS /usr/include/${library})
     file(CREATE_LINK /usr/include/${library} ${SOTTO_HOST_HEADERS}/${library} SYMBOLIC)
   elseif(NOT library STREQUAL "simde")

@@ -40,6 +40,7 @@ const std::vector<Library> kLibraries = {
     {"histedit.h", {"cli/"}},
     {"stb/", {"harness/", "cli/"}},
     {"stb_image_write.h", {"harness/", "cli/"}},
+    {"xxhash.h", {"codec/"}},
     {"fmt/", {}},
     {"nlohmann/", {}},
     {"rapidjson/", {"base/"}},

@@ -34,6 +34,7 @@ int Main(int argc, char** argv) {
   sotto::cli::AddLogits(&app, &commands);
   sotto::cli::AddTokenize(&app, &commands);
   sotto::cli::AddConvert(&app, &commands);
+  sotto::cli::AddPack(&app, &commands);
   sotto::cli::AddPull(&app, &commands);
   try {
     app.parse(argc, argv);

@@ -60,6 +60,7 @@ void AddEval(CLI::App* root, Commands* commands);
 void AddLogits(CLI::App* root, Commands* commands);
 void AddTokenize(CLI::App* root, Commands* commands);
 void AddConvert(CLI::App* root, Commands* commands);
+void AddPack(CLI::App* root, Commands* commands);
 void AddPull(CLI::App* root, Commands* commands);
 
 // Set by SIGINT and SIGTERM; what signal it was.

@@ -6,6 +6,7 @@
 #include "codec/block_panel.h"
 #include "codec/half.h"
 #include "codec/pack.h"
+#include "codec/planes.h"
 
 namespace sotto {
 namespace {
@@ -89,6 +90,7 @@ void PackPanel(PanelFormat f, DType source, std::span<const std::byte* const> ro
 
 void UnpackRow(const WeightView& w, int64_t row, float* out) {
   CHECK(row >= 0 && row < w.out);
+  if (w.planes) return UnpackPlaneRow(w.data, row, out);
   const PanelFormat f = FormatOf(w);
   CheckFormat(f);
   if (f.blocks != nullptr) return UnpackBlockRow(w, row, out);

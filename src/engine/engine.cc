@@ -18,6 +18,9 @@ namespace {
 Status CheckWritable(const Planned& planned) {
   const WeightKind& weights = planned.layout.choice.weights;
   if (weights.as_stored) return {};
+  if (planned.stored.format == "packed")
+    return Usage(fmt::format("{} holds packed weights, which run as they are; leave --weights {} out", planned.dir.name,
+                             NameOf(weights)));
   if (!planned.gguf && planned.stored.dtype == DType::kI8 && weights != WeightKind{DType::kI8})
     return Usage(fmt::format("{} holds int8 weights, which run as they are; leave --weights {} out", planned.dir.name,
                              NameOf(weights)));
@@ -32,7 +35,7 @@ Result<std::unique_ptr<Engine>> Engine::Open(Planned planned, const std::functio
   if (!planned.layout.model->runs())
     return BadModel(fmt::format("{} can be planned, not run: {}; `sotto plan` answers for it", planned.dir.name,
                                 planned.layout.model->info().not_run));
-  if (!planned.stored.kept.empty() && !planned.gguf)
+  if (!planned.stored.kept.empty() && !planned.gguf && planned.stored.format != "packed")
     return BadModel(fmt::format("{} holds {} weights, which can be planned, but not run in this version",
                                 planned.dir.name, planned.stored.format));
   TRY(CheckWritable(planned));

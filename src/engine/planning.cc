@@ -153,7 +153,8 @@ Result<MelParams> ReadMel(const ModelDir& dir, const Model& model) {
 // The headers decide; without any, the config's word.
 Result<StoredWeights> StoredIn(Planned& p, const Model& model, const Anatomy& anatomy) {
   const std::string quantization = QuantizationOf(p.config);
-  const bool strict = model.info().type == "encoder-decoder" || (p.files && p.files->holds_int8());
+  const bool strict =
+      model.info().type == "encoder-decoder" || (p.files && (p.files->holds_int8() || p.files->holds_packed()));
   if (p.files && strict && quantization.empty()) return CheckHeaders(*p.files, p.parts, anatomy);
   if (p.files) return MatchHeaders(*p.files, anatomy, quantization);
   StoredWeights stored;

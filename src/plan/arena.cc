@@ -77,7 +77,7 @@ std::byte* Run::At(uint32_t id) const {
 
 namespace {
 WeightView PanelView(const Slot& s, const Stored& stored, const std::byte* data) {
-  return {data, stored.dtype, stored.group, s.shape[0], s.shape[1] * s.shape[2], stored.blocks};
+  return {data, stored.dtype, stored.group, s.shape[0], s.shape[1] * s.shape[2], stored.blocks, stored.planes};
 }
 }  // namespace
 

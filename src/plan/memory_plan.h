@@ -19,6 +19,7 @@ struct Stored {
   DType dtype = DType::kF32;
   int group = 1;                     // panels (codec/panel.h); 1 elsewhere
   const GgmlType* blocks = nullptr;  // panels of such blocks; dtype is kU8 then
+  bool planes = false;               // a block of codec/planes.h; dtype is kU8 then
 };
 using Recipe = std::vector<Stored>;  // by slot id
 

@@ -39,6 +39,7 @@ struct WeightView {
   int group = 1;              // input elements that stand together (codec/panel.h)
   int64_t out = 0, in = 0;
   const GgmlType* blocks = nullptr;  // held in blocks of this type
+  bool planes = false;               // instead: in the plane code (codec/planes.h); data begins with its header
 };
 
 }  // namespace sotto

@@ -13,6 +13,7 @@
 #include "codec/ggml_blocks.h"
 #include "codec/half.h"
 #include "codec/panel.h"
+#include "codec/planes.h"
 
 namespace sotto {
 namespace {
@@ -93,6 +94,30 @@ class Loader {
     const Slot& slot = anatomy_.at(id);
     if (slot.form == Form::kMatrix) return FillMatrix(id, slot, origin);
     return FillPlain(id, slot, origin);
+  }
+
+  // A packed matrix as it lies in the file; then all that kernels rely on is checked.
+  Status FillPlanes(uint32_t id, const WeightOrigin& origin) {
+    const Slot& slot = anatomy_.at(id);
+    if (!run_.stored({id}).planes || run_.stored({id}).bytes.n != origin.bytes)
+      return BadModel(fmt::format("{} changed while it was read; fetch it again", origin.file->path()));
+    std::byte* const target = run_.At(id);
+    constexpr int64_t kPiece = kMiB;
+    std::mutex mutex;
+    Status failed;
+    const auto bytes = static_cast<int64_t>(origin.bytes);
+    threads_.For((bytes + kPiece - 1) / kPiece, 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t at = begin * kPiece; at < std::min(end * kPiece, bytes); at += kPiece) {
+        Status read = origin.file->ReadAt(origin.offset + static_cast<uint64_t>(at),
+                                          {target + at, static_cast<size_t>(std::min(kPiece, bytes - at))});
+        if (read.ok()) continue;
+        const std::lock_guard lock(mutex);
+        failed = std::move(read);
+      }
+    });
+    TRY(std::move(failed));
+    return CheckPlanes({target, origin.bytes}, slot.shape[0], slot.shape[1] * slot.shape[2], slot.name,
+                       Supports(Isa::kAvx2) ? Isa::kAvx2 : Isa::kPortable, &threads_);
   }
 
   // The scales of int8 codes that are in their panels.
@@ -242,21 +267,25 @@ class Loader {
 
 // What the tensors of a model's own files and of its parts are: visit(slot, files, tensor, is_scale) for each that has a slot. A part
 // fills what is missing.
-using VisitTensor = FunctionRef<Status(uint32_t, const ModelFiles&, const TensorHeader&, bool)>;
+enum class Piece : uint8_t { kWhole, kScale, kPlanes };
+using VisitTensor = FunctionRef<Status(uint32_t, const ModelFiles&, const TensorHeader&, Piece)>;
 Status ForEachWeight(const ModelFiles& files, std::span<const NamedPart> parts, const Anatomy& anatomy,
                      VisitTensor visit) {
   const SlotsByName by_name = ByName(anatomy);
   std::vector<bool> seen(anatomy.slots().size());
   TRY(files.ForEachTensor([&](const TensorHeader& t) -> Status {
-    const std::optional<uint32_t> id = Lookup(by_name, t.name);
+    const bool planes = t.name.ends_with(kPlanesSuffix);
+    const std::string_view name =
+        std::string_view(t.name).substr(0, t.name.size() - (planes ? kPlanesSuffix.size() : 0));
+    const std::optional<uint32_t> id = Lookup(by_name, name);
     if (id && seen[*id])
       return BadModel(fmt::format("'{}' is in the model's files twice; fetch them again", anatomy.at(*id).name));
     if (id) seen[*id] = true;
-    if (id) return visit(*id, files, t, false);
-    if (IsTiedCopy(t.name)) return {};
+    if (id) return visit(*id, files, t, planes ? Piece::kPlanes : Piece::kWhole);
+    if (IsTiedCopy(name)) return {};
     if (t.name.ends_with(kScale))
       if (const auto of = Lookup(by_name, t.name.substr(0, t.name.size() - kScale.size())))
-        return visit(*of, files, t, true);
+        return visit(*of, files, t, Piece::kScale);
     return BadModel(
         fmt::format("{} holds the tensor '{}', which config.json does not describe; config and weights are not of "
                     "the same model",
@@ -266,10 +295,13 @@ Status ForEachWeight(const ModelFiles& files, std::span<const NamedPart> parts, 
     if (!part.files) continue;
     TRY(part.files->ForEachTensor([&](const TensorHeader& t) -> Status {
       if (!t.name.starts_with(part.from)) return {};
-      const std::optional<uint32_t> id = Lookup(by_name, part.to + std::string(t.name.substr(part.from.size())));
+      const bool planes = t.name.ends_with(kPlanesSuffix);
+      const size_t end = t.name.size() - (planes ? kPlanesSuffix.size() : 0);
+      const std::optional<uint32_t> id =
+          Lookup(by_name, part.to + std::string(t.name.substr(part.from.size(), end - part.from.size())));
       if (!id || seen[*id]) return {};
       seen[*id] = true;
-      return visit(*id, *part.files, t, false);
+      return visit(*id, *part.files, t, planes ? Piece::kPlanes : Piece::kWhole);
     }));
   }
   uint64_t in_files = 0;
@@ -291,15 +323,34 @@ Status ForEachWeight(const ModelFiles& files, std::span<const NamedPart> parts, 
   return {};
 }
 
+// The block's own header, before anything is planned by its size.
+Status CheckPacked(const Slot& slot, const ModelFiles& from, const TensorHeader& t) {
+  const File& file = from.file(t.file);
+  PlanesHeader h;
+  if (slot.form != Form::kMatrix || t.type != "U8" || t.shape.size() != 1 || t.bytes < sizeof h)
+    return BadModel(fmt::format("{}: '{}' is no packed matrix; pack the model again", file.path(), t.name));
+  TRY(file.ReadAt(t.offset, std::as_writable_bytes(std::span(&h, 1))));
+  return CheckPlanesHeader(h, t.bytes, slot.shape[0], slot.shape[1] * slot.shape[2], slot.name);
+}
+
 }  // namespace
 
 Result<StoredWeights> CheckHeaders(const ModelFiles& files, std::span<const NamedPart> parts, const Anatomy& anatomy) {
   uint64_t bytes_of[8] = {};
   StoredWeights stored;
   std::vector<uint8_t> scaled(anatomy.slots().size());  // bit 0: is int8, bit 1: has scales
-  const auto visit = [&](uint32_t id, const ModelFiles& from, const TensorHeader& t, bool is_scale) -> Status {
+  std::vector<Kept> kept(anatomy.slots().size());
+  const auto visit = [&](uint32_t id, const ModelFiles& from, const TensorHeader& t, Piece piece) -> Status {
     const Slot& slot = anatomy.at(id);
-    if (is_scale) {
+    if (piece == Piece::kPlanes) {
+      TRY(CheckPacked(slot, from, t));
+      stored.parameters = SatAdd(stored.parameters, slot.Elements());
+      stored.format = "packed";
+      stored.by_type["packed"] += t.bytes;
+      kept[id] = {slot.Elements(), t.bytes, nullptr, true};
+      return {};
+    }
+    if (piece == Piece::kScale) {
       const bool right = slot.form == Form::kMatrix && t.dtype == DType::kF32 && t.shape.size() == 1 &&
                          t.shape[0] == slot.shape[0] && (scaled[id] & 2) == 0;
       scaled[id] |= 2;
@@ -318,6 +369,8 @@ Result<StoredWeights> CheckHeaders(const ModelFiles& files, std::span<const Name
       return BadModel(fmt::format("{}: '{}' is stored as {}; sotto reads F32, F16 and BF16 weights",
                                   from.file(t.file).path(), t.name, t.type));
     if (dtype == DType::kI8) scaled[id] |= 1;
+    kept[id] = {slot.Elements(), t.bytes, &TypeOf(dtype), false};
+    stored.by_type[std::string(NameOf(dtype))] += t.bytes;
     stored.parameters = SatAdd(stored.parameters, slot.Elements());
     if (slot.form == Form::kMatrix)
       bytes_of[static_cast<int>(dtype)] = SatAdd(bytes_of[static_cast<int>(dtype)], t.bytes);
@@ -334,6 +387,12 @@ Result<StoredWeights> CheckHeaders(const ModelFiles& files, std::span<const Name
   }
   for (const DType t : {DType::kF16, DType::kBF16, DType::kI8})
     if (bytes_of[static_cast<int>(t)] > bytes_of[static_cast<int>(stored.dtype)]) stored.dtype = t;
+  if (stored.format.empty())
+    stored.by_type.clear();
+  else if (int8)
+    return BadModel("the model's files hold packed and int8 matrices; pack the model again");
+  for (uint32_t id = 0; id < kept.size() && !stored.format.empty(); ++id)
+    if (anatomy.at(id).role == Role::kWeight) stored.kept.push_back(kept[id]);
   return stored;
 }
 
@@ -361,8 +420,13 @@ Status LoadWeights(const ModelFiles& files, std::span<const NamedPart> parts, co
     if (part.files) expect(*part.files);
   bool int8 = false;
   TRY(ForEachWeight(
-      files, parts, anatomy, [&](uint32_t id, const ModelFiles& from, const TensorHeader& t, bool is_scale) -> Status {
-        if (is_scale) return int8 = true, Status();
+      files, parts, anatomy, [&](uint32_t id, const ModelFiles& from, const TensorHeader& t, Piece piece) -> Status {
+        if (piece == Piece::kScale) return int8 = true, Status();
+        if (piece == Piece::kPlanes) {
+          TRY(loader.FillPlanes(id, {&from.file(t.file), t.offset, t.bytes, nullptr, 0}));
+          done += t.bytes;
+          return progress(done, std::max(all, done)) ? Status() : Status(Interrupted());
+        }
         const DType dtype = TRY(from.TypeOf(t));
         if (!SameShape(anatomy.at(id), t.shape) || !Readable(dtype))
           return BadModel(fmt::format("{} changed while it was read; fetch it again", from.file(t.file).path()));
@@ -374,8 +438,8 @@ Status LoadWeights(const ModelFiles& files, std::span<const NamedPart> parts, co
   if (!int8) return {};
   // Codes are in their panels now, whatever the order in the files.
   return ForEachWeight(files, parts, anatomy,
-                       [&](uint32_t id, const ModelFiles& from, const TensorHeader& t, bool is_scale) -> Status {
-                         if (!is_scale) return {};
+                       [&](uint32_t id, const ModelFiles& from, const TensorHeader& t, Piece piece) -> Status {
+                         if (piece != Piece::kScale) return {};
                          return loader.FillScales(id, {&from.file(t.file), t.offset, t.bytes, &TypeOf(DType::kF32), 0});
                        });
 }

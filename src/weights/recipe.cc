@@ -40,7 +40,6 @@ MatrixRole RoleOf(const Slot& s) {
 
 Stored StoredMatrix(const Slot& s, const WeightKind& weights, const MixModel& model, Isa isa) {
   const uint64_t in = SatMul(static_cast<uint64_t>(s.shape[1]), static_cast<uint64_t>(s.shape[2]));
-  const auto cols = static_cast<int64_t>(std::min<uint64_t>(in, INT64_MAX));
   PanelFormat format = FormatFor(weights.dtype, isa);
   if (weights.blocks != nullptr) {
     const GgmlType& type = GgufTypeOf(s, weights, model);
@@ -125,7 +124,11 @@ void KeepStored(const Anatomy& anatomy, std::span<const Kept> kept, Isa isa, Rec
     const Slot& slot = anatomy.at(id);
     if (slot.role != Role::kWeight) continue;
     CHECK(weight < kept.size());
-    const auto [all, bytes, type] = kept[weight++];
+    const auto [all, bytes, type, planes] = kept[weight++];
+    if (planes) {
+      (*recipe)[id] = {Bytes{bytes}, DType::kU8, 1, nullptr, true};
+      continue;
+    }
     if (type != nullptr && DequantizerOf(*type).ok()) {
       const std::optional<DType> plain = PlainType(*type);
       const WeightKind kind = plain ? WeightKind{*plain} : WeightKind{DType::kF32, type};

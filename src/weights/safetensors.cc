@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "weights/safetensors_header.h"
+#include "weights/stored.h"
 
 namespace sotto {
 namespace {
@@ -178,6 +179,7 @@ Result<ModelFiles> ModelFiles::Open(const std::string& dir) {
             fmt::format("{} holds more than {} tensors; split it into shards", file.path(), kMaxTensorsInFile));
       extents.push_back({t.offset, t.offset + t.bytes, HashName(t.name)});
       model.holds_int8_ |= t.dtype == DType::kI8;
+      model.holds_packed_ |= t.name.ends_with(kPlanesSuffix);
       return {};
     }));
     TRY(VerifyLayout(file, range, extents));

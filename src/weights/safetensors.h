@@ -56,6 +56,7 @@ class ModelFiles {
   uint64_t header_bytes() const { return header_bytes_; }  // of all files: what a pass reads
   uint64_t total_bytes() const { return total_bytes_; }    // sizes of all files
   bool holds_int8() const { return holds_int8_; }          // codes, as docs/int8.md has them
+  bool holds_packed() const { return holds_packed_; }      // matrices in the plane code, docs/format.md
 
   // Calls back for each tensor, in the order of the files and of their headers. Stops at the first error and returns
   // it. Checks each tensor's own numbers again, in case that a file changed since Open().
@@ -67,7 +68,7 @@ class ModelFiles {
  private:
   std::vector<File> files_;
   uint64_t tensors_ = 0, header_bytes_ = 0, total_bytes_ = 0;
-  bool holds_int8_ = false;
+  bool holds_int8_ = false, holds_packed_ = false;
 };
 
 }  // namespace sotto

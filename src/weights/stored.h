@@ -18,6 +18,7 @@ namespace sotto {
 struct Kept {
   uint64_t elements = 0, bytes = 0;
   const GgmlType* type = nullptr;  // when it is one tensor of a GGUF type
+  bool planes = false;             // when it is a block of codec/planes.h
 };
 
 // Where a slot's tensor lies.
@@ -27,6 +28,9 @@ struct WeightOrigin {
   const GgmlType* type = nullptr;
   int64_t paired = 0;  // half a head's rows, when they stand as 0, n/2, 1, n/2 + 1 … (gguf_names.h); else 0
 };
+
+// Of a packed matrix's tensor (docs/format.md), behind the matrix's name.
+inline constexpr std::string_view kPlanesSuffix = ".planes";
 
 // What planning learns from the headers.
 struct StoredWeights {

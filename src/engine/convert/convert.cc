@@ -20,6 +20,8 @@ bool SameFile(const std::string& a, const std::string& b) {
   return ::stat(a.c_str(), &x) == 0 && ::stat(b.c_str(), &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
+}  // namespace
+
 Status CheckOut(const ModelDir& dir, const ConvertRequest& r, bool gguf) {
   if (r.out.empty()) return Usage("-o OUT is missing: a file that ends in .gguf, or for int8 a directory");
   if (!Exists(r.out)) return {};
@@ -30,8 +32,6 @@ Status CheckOut(const ModelDir& dir, const ConvertRequest& r, bool gguf) {
     return Usage(fmt::format("{} is {} directory; give another place", r.out, gguf ? "a" : "no"));
   return {};
 }
-
-}  // namespace
 
 Result<Converted> Convert(const ModelDir& dir, const ConvertRequest& request, ConvertProgress progress) {
   const WeightKind weights = TRY(ParseWeightKind(request.weights));

@@ -29,6 +29,9 @@ struct Converted {
 
 using ConvertProgress = FunctionRef<bool(uint64_t done, uint64_t total)>;  // bytes read; false interrupts
 
+// Whether the output may be made: kUsage when it is the model itself, there already without --force, or of the wrong kind.
+Status CheckOut(const ModelDir& dir, const ConvertRequest& request, bool file);
+
 // kUsage, kBadModel, kInterrupted; kFailed when the output cannot be written.
 Result<Converted> Convert(const ModelDir& dir, const ConvertRequest& request, ConvertProgress progress);
 

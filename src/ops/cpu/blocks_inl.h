@@ -302,15 +302,19 @@ BlockProduct FindBlockProduct(std::string_view type) {
   return nullptr;
 }
 
-// Quantizes a row by 32: block b to out[b * stride].
+inline void SumCodes(BlockInputs* x) {
+  for (int h = 0; h < 2; ++h) {
+    int32_t sum = 0;
+    for (int j = 0; j < 16; ++j) sum += x->codes[16 * h + j];
+    x->sums[h] = static_cast<int16_t>(sum);
+  }
+}
+
+// Quantizes a row by 32: block b to out[b * stride]. Codes behind k are 0.
 void QuantizeBlocks(const float* x, int64_t k, BlockInputs* out, int64_t stride) {
   for (int64_t i = 0; i < k; i += 32, out += stride) {
-    out->scale = QuantizeTo<int8_t, 0>(x + i, 32, 32, reinterpret_cast<std::byte*>(out->codes));
-    for (int h = 0; h < 2; ++h) {
-      int32_t sum = 0;
-      for (int j = 0; j < 16; ++j) sum += out->codes[16 * h + j];
-      out->sums[h] = static_cast<int16_t>(sum);
-    }
+    out->scale = QuantizeTo<int8_t, 0>(x + i, k - i < 32 ? k - i : 32, 32, reinterpret_cast<std::byte*>(out->codes));
+    SumCodes(out);
     out->sum = static_cast<float>(out->sums[0] + out->sums[1]) * out->scale;
   }
 }

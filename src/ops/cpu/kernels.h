@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "codec/isa.h"
+#include "codec/planes.h"
 #include "ops/backend.h"
 
 namespace sotto::cpu {
@@ -81,6 +82,11 @@ struct Kernels {
   // Weights in blocks: the product for a type (null: Linear dequantizes), and a row's activations, block b at out[b * stride].
   BlockProduct (*block_product)(std::string_view type);
   void (*quantize_blocks)(const float* x, int64_t k, BlockInputs* out, int64_t stride);
+  // Weights in the plane code (planes_inl.h): acc[m][16], int32 for int8 weights, else twice the product in steps; literals[m][16]: scratch.
+  // Int8 weights take a row's activations by one scale, which quantize_whole returns.
+  void (*plane_product)(const PlanePanel& panel, bool int8, Isa isa, const BlockInputs* x, int m, float* acc,
+                        float* literals);
+  float (*quantize_whole)(const float* x, int64_t k, BlockInputs* out, int64_t stride);
   const Attend16* attend16;  // or null
   // out[r][n] = acc[r][n] * (row_scale[r] * scale[n]), 16 columns; `out` may be acc.
   void (*dequantize)(const int32_t* acc, int m, const float* row_scale, const float* scale, float* out);

@@ -3,6 +3,7 @@
 // bits and is exact only for the narrow codes of blocks.
 #include "ops/cpu/blocks_inl.h"
 #include "ops/cpu/group_inl.h"
+#include "ops/cpu/planes_inl.h"
 #include "ops/cpu/row_inl.h"
 #include "ops/cpu/tile_inl.h"
 

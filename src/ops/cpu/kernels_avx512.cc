@@ -7,6 +7,7 @@
 
 #include "ops/cpu/blocks_inl.h"
 #include "ops/cpu/group_inl.h"
+#include "ops/cpu/planes_inl.h"
 #include "ops/cpu/row_inl.h"
 #include "ops/cpu/tile_inl.h"
 

@@ -1,6 +1,7 @@
 // The kernels in portable C++ (on x86-64 that is SSE2, on aarch64 NEON), and the definition of the integer ones.
 #include "ops/cpu/blocks_inl.h"
 #include "ops/cpu/group_inl.h"
+#include "ops/cpu/planes_inl.h"
 #include "ops/cpu/row_inl.h"
 #include "ops/cpu/tile_inl.h"
 

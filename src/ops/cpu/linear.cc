@@ -9,8 +9,10 @@
 // Up to one tile of rows (a decoding step) there are no slices unless the weights are blocks: a panel is read once, straight
 // from memory.
 #include <algorithm>
+#include <optional>
 
 #include "codec/panel.h"
+#include "codec/planes.h"
 #include "ops/cpu/cpu_backend.h"
 
 namespace sotto::cpu {
@@ -67,7 +69,11 @@ struct CpuBackend::LinearCall {
   uint64_t stride;     // bytes of a panel
   uint64_t scales_at;  // kI8
   int64_t row_bytes;   // of a quantized row
+  const Planes* planes;
+  Isa isa;
 
+  bool int8_planes() const { return planes != nullptr && planes->header().scheme == PlaneScheme::kInt8; }
+  bool FloatPlanes() const { return planes != nullptr && planes->header().raw_bits > 0; }
   int Columns(int64_t panel) const { return static_cast<int>(std::min<int64_t>(kPanel, w.out - panel * kPanel)); }
   void Finish(const float* sums, int64_t row, int64_t rows, int64_t panel) const {
     kernels.finish(sums, static_cast<int>(rows), Columns(panel), bias != nullptr ? bias + panel * kPanel : nullptr,
@@ -91,8 +97,7 @@ struct CpuBackend::LinearCall {
       Tile(x.F32(row), rows, b, w.in, s.sums, false);
       return Finish(s.sums, row, rows, panel);
     }
-    for (int64_t k = 0; k < w.in; k += kSlice) {
-      const int64_t slice = std::min(kSlice, w.in - k);
+    Slices(row, rows, s, [&](int64_t k, int64_t slice) {
       const std::byte* from = b + static_cast<uint64_t>(k * kPanel) * SizeOf(w.dtype);
       const auto* tile = reinterpret_cast<const float*>(from);
       if (decode != nullptr) {
@@ -105,10 +110,40 @@ struct CpuBackend::LinearCall {
                                                                           slice, s.tile);
         tile = s.tile;
       }
+      return tile;
+    });
+    Finish(s.sums, row, rows, panel);
+  }
+
+  // Rows times a panel whose slices tile_of(k, inputs) gives as fp32.
+  template <class TileOf>
+  void Slices(int64_t row, int64_t rows, const Areas& s, const TileOf& tile_of) const {
+    for (int64_t k = 0; k < w.in; k += kSlice) {
+      const int64_t slice = std::min(kSlice, w.in - k);
+      const float* tile = tile_of(k, slice);
       for (int64_t r = 0; r < rows; r += kernels.tile_rows)
         kernels.f32_tile(x.F32(row + r) + k, x.stride, TileRows(rows - r), OnePanel(tile), slice, s.sums + r * kPanel,
                          kPanel, k != 0);
     }
+  }
+
+  void PlanePanelOf(int64_t row, int64_t rows, int64_t panel, const Areas& s) const {
+    static_assert(kMaxBlockRows <= kSlice);  // literals' sums lie in `tile`
+    if (FloatPlanes()) {
+      PlaneFloats floats(*planes, panel, isa);
+      Slices(row, rows, s, [&](int64_t, int64_t slice) {
+        floats.Next((slice + kPlaneInputs - 1) / kPlaneInputs, s.tile);
+        return s.tile;
+      });
+      return Finish(s.sums, row, rows, panel);
+    }
+    kernels.plane_product(planes->Panel(panel), int8_planes(), isa, reinterpret_cast<const BlockInputs*>(s.rows),
+                          static_cast<int>(rows), s.sums, s.tile);
+    float scale[kPanel] = {};
+    for (int c = 0; c < Columns(panel); ++c) scale[c] = planes->Scale(panel * kPanel + c) * (int8_planes() ? 1 : 0.5F);
+    if (int8_planes())
+      kernels.dequantize(reinterpret_cast<const int32_t*>(s.sums), static_cast<int>(rows), s.row_scales, scale, s.sums);
+    for (int64_t i = 0; !int8_planes() && i < rows * kPanel; ++i) s.sums[i] *= scale[i % kPanel];
     Finish(s.sums, row, rows, panel);
   }
 
@@ -125,9 +160,15 @@ struct CpuBackend::LinearCall {
   }
 
   void QuantizeRows(int64_t row, int64_t rows, const Areas& s) const {
-    if (product != nullptr) {
+    if (product != nullptr || (planes != nullptr && !int8_planes())) {
       auto* inputs = reinterpret_cast<BlockInputs*>(s.rows);
       for (int64_t r = 0; r < rows; ++r) kernels.quantize_blocks(x.F32(row + r), w.in, inputs + r, rows);
+      return;
+    }
+    if (int8_planes()) {
+      auto* inputs = reinterpret_cast<BlockInputs*>(s.rows);
+      for (int64_t r = 0; r < rows; ++r)
+        s.row_scales[r] = kernels.quantize_whole(x.F32(row + r), w.in, inputs + r, rows);
       return;
     }
     const int64_t padded = row_bytes / kernels.activation_bytes;
@@ -176,23 +217,28 @@ void CpuBackend::Linear(View x, const WeightView& w, View bias, View out, Into i
         x.rows == out.rows);
   CHECK(bias.data == nullptr || (bias.dtype == DType::kF32 && bias.rows == 1 && bias.cols == w.out));
   const PanelFormat format = FormatOf(w);
-  CHECK(isa_ == Isa::kPortable || w.blocks != nullptr || format == FormatFor(w.dtype, isa_));
+  CHECK(isa_ == Isa::kPortable || w.blocks != nullptr || w.planes || format == FormatFor(w.dtype, isa_));
+  const std::optional<Planes> planes = w.planes ? std::optional<Planes>(w.data) : std::nullopt;
   const BlockProduct product = w.blocks != nullptr ? kernels_.block_product(w.blocks->name) : nullptr;
-  const bool int8 = w.dtype == DType::kI8, quantized = int8 || product != nullptr;
+  const bool int8 = w.dtype == DType::kI8,
+             quantized = int8 || product != nullptr || (planes && planes->header().raw_bits == 0);
   const int64_t padded = static_cast<int64_t>(RoundUp(static_cast<uint64_t>(w.in), 16));
   const int64_t row_bytes =
-      int8 ? padded * kernels_.activation_bytes : w.in / 32 * static_cast<int64_t>(sizeof(BlockInputs));
-  const LinearCall call{kernels_,
-                        x,
-                        w,
-                        product,
-                        w.blocks != nullptr && product == nullptr ? DecoderOf(*w.blocks) : nullptr,
-                        bias.data != nullptr ? bias.F32() : nullptr,
-                        out,
-                        into,
-                        PanelStride(format, w.in),
-                        int8 ? ScalesOffset(format, w.in) : 0,
-                        row_bytes};
+      int8 ? padded * kernels_.activation_bytes : (w.in + 31) / 32 * static_cast<int64_t>(sizeof(BlockInputs));
+  const LinearCall call{
+      kernels_,
+      x,
+      w,
+      product,
+      w.blocks != nullptr && product == nullptr ? DecoderOf(*w.blocks) : nullptr,
+      bias.data != nullptr ? bias.F32() : nullptr,
+      out,
+      into,
+      planes ? planes->header().bytes / static_cast<uint64_t>(planes->panels()) : PanelStride(format, w.in),
+      int8 ? ScalesOffset(format, w.in) : 0,
+      row_bytes,
+      planes ? &*planes : nullptr,
+      isa_};
   static_assert(sizeof(BlockInputs) <= 64);  // LinearBytes has two bytes for an activation
   CHECK(w.blocks == nullptr || w.in % w.blocks->block == 0);
   if (quantized) CHECK(w.in <= need_.in && w.in <= 131072);  // 127 * 127 * 131,072 < 2^31
@@ -216,12 +262,14 @@ void CpuBackend::Linear(View x, const WeightView& w, View bias, View out, Into i
         call.QuantizeRows(row, rows, s);
         *s.block = row;
       }
-      if (!quantized && rows == 1 && w.blocks == nullptr) {
+      if (!quantized && rows == 1 && w.blocks == nullptr && !planes) {
         call.FloatRow(row, first, last, s);
         continue;
       }
       for (int64_t p = first; p < last; ++p) {
-        if (product != nullptr)
+        if (planes)
+          call.PlanePanelOf(row, rows, p, s);
+        else if (product != nullptr)
           call.BlockPanel(row, rows, p, s);
         else
           int8 ? call.Int8Panel(row, rows, p, s) : call.FloatPanel(row, rows, p, s);

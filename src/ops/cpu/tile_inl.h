@@ -186,8 +186,7 @@ inline QuantizeScale ScaleOf(const float* x, int64_t k) {
 
 // Codes of a row as `Stored`, plus `offset`. Rounds to nearest even by adding 1.5 * 2^23; a NaN becomes 127.
 template <class Stored, int offset>
-float QuantizeTo(const float* x, int64_t k, int64_t padded, std::byte* out) {
-  const QuantizeScale s = ScaleOf(x, k);
+void QuantizeBy(const QuantizeScale& s, const float* x, int64_t k, int64_t padded, std::byte* out) {
   auto* q = reinterpret_cast<Stored*>(out);
   const auto code = [&](F v) {
     v = s.zero ? F{} : Max(Min(v * Set(s.inverse), Set(127.0f)), Set(-127.0f));
@@ -206,6 +205,13 @@ float QuantizeTo(const float* x, int64_t k, int64_t padded, std::byte* out) {
     const Narrow narrow = __builtin_convertvector(c, Narrow);
     std::memcpy(q + i, &narrow, sizeof narrow);
   }
+}
+
+// The same by the scale that fits the row, which is returned.
+template <class Stored, int offset>
+float QuantizeTo(const float* x, int64_t k, int64_t padded, std::byte* out) {
+  const QuantizeScale s = ScaleOf(x, k);
+  QuantizeBy<Stored, offset>(s, x, k, padded, out);
   return s.scale;
 }
 

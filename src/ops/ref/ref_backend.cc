@@ -6,6 +6,7 @@
 
 #include "codec/half.h"
 #include "codec/panel.h"
+#include "codec/planes.h"
 #include "ops/backend.h"
 
 namespace sotto {
@@ -88,6 +89,11 @@ class RefBackend final : public Backend {
       if (w.dtype == DType::kI8) QuantizeRow(x.F32(r), w.in, to);
       if (w.blocks != nullptr && HasIntegerKernels(*w.blocks))
         for (int64_t k = 0; k < w.in; k += 32) QuantizeRow(x.F32(r) + k, 32, to + k);
+      if (!w.planes) continue;
+      const PlanesHeader& h = Planes(w.data).header();
+      if (h.scheme == PlaneScheme::kInt8) QuantizeRow(x.F32(r), w.in, to);
+      for (int64_t k = 0; k < w.in && h.scheme == PlaneScheme::kStep && h.raw_bits == 0; k += 32)
+        QuantizeRow(x.F32(r) + k, std::min<int64_t>(32, w.in - k), to + k);
     }
     for (int64_t n = 0; n < w.out; ++n) {
       UnpackRow(w, n, row.data());

@@ -1,0 +1,180 @@
+// Weights [out = N, in = K] in the plane code (codec/plane_code.h): one block of bytes a matrix, the same in files, in memory and under
+// the kernels. Panels of 16 output channels as in codec/panel.h; a group is four inputs of all 16, 64 weights, and K is filled up
+// with zeros to whole groups.
+//
+//   | header 64 bytes | codes, 8 bytes each | scales, fp32: none, 1 or N | values, 128 bytes (halves only) |
+//   | panel index: offset u32, bytes of literals u32 (the top byte: which code) |
+//   | panel 0 | panel 1 | …                                             | 16 zero bytes, so that kernels may read ahead |
+//
+//   a panel: base fields, 8 * base_bits bytes a group | raw fields, 8 * raw_bits bytes a group | bytes of planes 0 … P-2, u32 each |
+//            literals: gap, missing | planes 0 … P-1, bits of escaped weights in order, each a whole number of bytes | up to 31 zeros
+//   base and raw fields of a group: what bits of a weight there are, lowest first, in fields of 4, then 2, then 1 bits
+//     4 bits, 32 bytes: byte j is weights j and 32 + j       2 bits, 16 bytes: weights j, 16 + j, 32 + j, 48 + j
+//     1 bit, 8 bytes: bit j of the group is weight j
+//   weight j of a group: channel j / 4, input j % 4
+//   literals: `gap` weights (in the panel's order) behind the last one's, an L that is further from 0 by `missing`, an int8 with the sign
+//             of L; -128: two bytes with an int16 follow instead; 0: no literal, but a gap of 256 (gap + 1)
+//
+// A weight is v = L * 2^raw_bits + raw, with L as plane_code.h has it. What it means:
+//   kInt8   v * scale, one scale a channel or one for all: int8 weights, bit for bit
+//   kStep   (v + 1/2) * scale: a uniform quantizer without a zero
+//   kF16, kBF16   the bits of a half: sign of L, then values[magnitude], 7 bits, then 8 raw bits
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "base/threads.h"
+#include "codec/isa.h"
+#include "codec/plane_code.h"
+
+namespace sotto {
+
+inline constexpr int kMostEscapes = 57;   // of a group and plane: what 8 bytes from any bit on hold
+inline constexpr int kMostSteps = 16383;  // the largest magnitude that kStep has
+inline constexpr int kPlaneChannels = 16, kPlaneGroup = 64,
+                     kPlaneInputs = 4;  // of a panel; weights and inputs of a group
+
+enum class PlaneScheme : uint8_t { kInt8 = 1, kStep = 2, kF16 = 3, kBF16 = 4 };
+
+struct PlanesHeader {
+  char magic[4] = {'S', 'P', 'L', 'N'};
+  uint16_t version = 1;
+  PlaneScheme scheme = PlaneScheme::kStep;
+  uint8_t raw_bits = 0;  // 0 … 8; 8 in halves
+  uint32_t out = 0, in = 0, codes = 0, scales = 0;
+  uint64_t bytes = 0;     // of all
+  uint64_t literals = 0;  // bytes of them, in all panels
+  uint64_t checksum = 0;  // XXH3, 64 bits, of what comes behind the header
+  uint8_t reserved[16] = {};
+};
+static_assert(sizeof(PlanesHeader) == 64 && sizeof(PlaneCode) == 8);
+
+// A panel of a block that CheckPlanes has accepted.
+struct PlanePanel {
+  PlaneCode code;
+  int64_t groups = 0;
+  const uint8_t *base = nullptr, *raw = nullptr, *literals = nullptr, *literals_end = nullptr;
+  std::array<const uint8_t*, kMostPlanes> plane{};
+};
+
+// The parts of a block. Cheap to make; REQUIRES: CheckPlanes(data).ok(), once.
+class Planes {
+ public:
+  explicit Planes(const std::byte* data);
+  const PlanesHeader& header() const { return *header_; }
+  std::span<const PlaneCode> codes() const { return {codes_, header_->codes}; }
+  const float* scales() const { return scales_; }
+  float Scale(int64_t channel) const { return scales_[header_->scales == 1 ? 0 : channel]; }
+  const uint8_t* values() const { return values_; }  // [128]; kF16 and kBF16
+  int64_t groups() const { return (int64_t{header_->in} + kPlaneInputs - 1) / kPlaneInputs; }
+  int64_t panels() const { return (int64_t{header_->out} + kPlaneChannels - 1) / kPlaneChannels; }
+  PlanePanel Panel(int64_t index) const;
+
+ private:
+  const std::byte* data_;
+  const PlanesHeader* header_;
+  const PlaneCode* codes_;
+  const float* scales_;
+  const uint8_t* values_;
+  const uint32_t* index_;
+};
+
+uint64_t PlanesChecksum(std::span<const std::byte> block);
+
+// What a header alone can show: version, scheme, extents, counts; `bytes` are those of the whole block. kBadModel; `what` names it.
+Status CheckPlanesHeader(const PlanesHeader& header, uint64_t bytes, int64_t out, int64_t in, const std::string& what);
+
+// The checksum, and everything that the kernels rely on: sizes, offsets, each plane's bits counted by decoding it, places of literals.
+Status CheckPlanes(std::span<const std::byte> data, int64_t out, int64_t in, const std::string& what,
+                   Isa isa = Isa::kPortable, Threads* threads = nullptr);
+
+// Decodes a panel, group by group. Next(n, offset, to): L + offset of the next n groups, to[n][64], without literals.
+class PlaneReader {
+ public:
+  explicit PlaneReader(const PlanePanel& panel, Isa isa = Isa::kPortable);
+  void Next(int groups, int offset, uint8_t* to) { decode_(this, groups, offset, to); }
+
+  PlanePanel panel;
+  int64_t group = 0;
+  std::array<uint64_t, kMostPlanes> bits{};  // taken of each plane so far
+
+ private:
+  void (*decode_)(PlaneReader*, int groups, int offset, uint8_t* to);
+};
+
+// One bit field of a group: 4, 2 or 1 bits of 64 weights, lowest field first, from `bits` in all. Returns what comes behind it.
+const uint8_t* UnpackFields(const uint8_t* from, int bits, uint8_t* values);
+
+// The literals of a panel, in order: visit(place in the panel, what is missing) of those before `end`.
+class PlaneLiterals {
+ public:
+  explicit PlaneLiterals(const PlanePanel& panel) : at_(panel.literals), end_(panel.literals_end) {}
+  template <class Visit>
+  void Before(int64_t end, const Visit& visit) {
+    while (end_ - at_ >= 2 && (at_[1] == 0 || place_ + at_[0] + 1 < end)) {
+      place_ += (at_[0] + 1) * (at_[1] == 0 ? 256 : 1);
+      int missing = static_cast<int8_t>(at_[1]);
+      at_ += 2;
+      if (missing == kFar && end_ - at_ >= 2) {
+        missing = static_cast<int16_t>(at_[0] | at_[1] << 8);
+        at_ += 2;
+      }
+      if (missing != 0) visit(place_, missing);
+    }
+  }
+  bool done() const { return at_ == end_; }
+  static constexpr int kFar = -128;
+
+ private:
+  const uint8_t *at_, *end_;
+  int64_t place_ = -1;
+};
+
+// Channels 16 panel … of inputs [4 first_group, + 4 groups): v of each, out[16][ld].
+void UnpackPlanes(const Planes& planes, int64_t panel, int64_t first_group, int64_t groups, int32_t* out, int64_t ld);
+
+// A panel's weights as numbers, slice by slice. Next(groups, tile): the next `groups` groups, tile[4 groups][16].
+class PlaneFloats {
+ public:
+  PlaneFloats(const Planes& planes, int64_t panel, Isa isa);
+  void Next(int64_t groups, float* tile);
+
+ private:
+  const Planes& planes_;
+  int64_t first_channel_;
+  PlaneReader reader_;
+  PlaneLiterals literals_;
+};
+
+// Row `row` as numbers, header().in of them.
+void UnpackPlaneRow(const std::byte* data, int64_t row, float* out);
+
+// What a block is made of. rows(first, count, values): v of rows [first, first + count), row-major [count][in]; from several threads.
+struct PlanesSource {
+  PlaneScheme scheme = PlaneScheme::kStep;
+  int raw_bits = 0;
+  int64_t out = 0, in = 0;
+  std::vector<float> scales;
+  std::function<void(int64_t first, int64_t count, int32_t* values)> rows;
+  std::vector<uint8_t> values;  // [128] of kF16 and kBF16: what rows() gives are ranks then
+};
+struct PlanesLevel {
+  int planes = 1;   // at most
+  int classes = 4;  // codes, each panel has the one that suits it best
+};
+// How a block will be coded: what one reading of the rows tells.
+struct PlanesPlan {
+  std::vector<PlaneCode> codes;
+  std::vector<uint8_t> of;  // a panel's code
+  uint64_t bytes = 0;       // of the block, within some bytes a panel
+  double entropy = 0;       // bits a weight, of single weights
+};
+PlanesPlan PlanPlanes(const PlanesSource& source, const PlanesLevel& level, Threads& threads);
+// The block; rows are read once more, by all threads at once. Deterministic. kUsage when it would be 4 GiB or more.
+Result<std::vector<std::byte>> EncodePlanes(const PlanesSource& source, const PlanesPlan& plan, Threads& threads);
+
+}  // namespace sotto

@@ -1,0 +1,125 @@
+// Decoding 64 weights of the plane code with AVX2 and BMI2: magnitudes stand in two vectors; a plane's bits are spread to the escaped
+// ones by one pdep.
+#include <immintrin.h>
+
+#include <cstring>
+#include <utility>
+
+#include "codec/planes_decode.h"
+
+namespace sotto::codec {
+namespace {
+
+struct Two {
+  __m256i of[2];  // weights 0 … 31, 32 … 63
+};
+
+inline __attribute__((always_inline)) uint64_t Load64(const uint8_t* from) {
+  uint64_t bits;
+  std::memcpy(&bits, from, sizeof bits);
+  return bits;
+}
+
+// All ones in the bytes whose bit is set.
+inline __attribute__((always_inline)) Two Spread(uint64_t bits) {
+  const __m256i all = _mm256_set1_epi64x(static_cast<int64_t>(bits));
+  const __m256i each = _mm256_set1_epi64x(static_cast<int64_t>(0x8040201008040201ULL));
+  const __m256i low = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+  const __m256i high = _mm256_add_epi8(low, _mm256_set1_epi8(4));
+  return {{_mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(all, low), each), each),
+           _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(all, high), each), each)}};
+}
+
+// `bits` bits of 64 weights.
+template <int bits>
+inline __attribute__((always_inline)) Two Fields(const uint8_t* from) {
+  Two v{{_mm256_setzero_si256(), _mm256_setzero_si256()}};
+  if constexpr (bits >= 4) {
+    const __m256i nibbles = _mm256_set1_epi8(15), both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    v.of[0] = _mm256_and_si256(both, nibbles);
+    v.of[1] = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibbles);
+    if constexpr (bits > 4) {
+      const Two more = Fields<bits - 4>(from + 32);
+      for (int i = 0; i < 2; ++i) v.of[i] = _mm256_or_si256(v.of[i], _mm256_slli_epi16(more.of[i], 4));
+    }
+  } else if constexpr (bits >= 2) {
+    const __m256i four = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+    const __m256i mask = _mm256_set1_epi8(3);
+    v.of[0] = _mm256_and_si256(_mm256_srlv_epi64(four, _mm256_setr_epi64x(0, 0, 2, 2)), mask);
+    v.of[1] = _mm256_and_si256(_mm256_srlv_epi64(four, _mm256_setr_epi64x(4, 4, 6, 6)), mask);
+    if constexpr (bits == 3) {
+      const Two more = Spread(Load64(from + 16));
+      for (int i = 0; i < 2; ++i) v.of[i] = _mm256_or_si256(v.of[i], _mm256_and_si256(more.of[i], _mm256_set1_epi8(4)));
+    }
+  } else if constexpr (bits == 1) {
+    const Two ones = Spread(Load64(from));
+    for (int i = 0; i < 2; ++i) v.of[i] = _mm256_and_si256(ones.of[i], _mm256_set1_epi8(1));
+  }
+  return v;
+}
+
+template <int base_bits, int planes>
+void Decode(PlaneReader* r, int groups, int offset, uint8_t* to) {
+  const uint8_t* base = r->panel.base + r->group * 8 * base_bits;
+  r->group += groups;
+  const uint8_t* plane[planes + 1];
+  uint64_t bits[planes + 1];
+  __m256i threshold[planes + 1], reach[planes + 1];  // m + reach has its top bit set where m >= threshold
+#pragma GCC unroll 6
+  for (int i = 0; i < planes; ++i) {
+    const auto at = static_cast<size_t>(i);
+    plane[i] = r->panel.plane[at], bits[i] = r->bits[at];
+    threshold[i] = _mm256_set1_epi8(static_cast<char>(r->panel.code.threshold[at]));
+    reach[i] = _mm256_set1_epi8(static_cast<char>(128 - r->panel.code.threshold[at]));
+  }
+  const __m256i shift = _mm256_set1_epi8(static_cast<char>(offset));
+  constexpr int kSign = 1 << (base_bits - 1);
+  const __m256i most = _mm256_set1_epi8(static_cast<char>(kSign - 1));
+  for (; groups > 0; --groups, base += 8 * base_bits, to += kPlaneGroup) {
+    Two m = Fields<base_bits>(base), sign;
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+      // Fields of eight bits have their sign where a byte has it.
+      sign.of[h] =
+          base_bits == 8 ? _mm256_cmpgt_epi8(_mm256_setzero_si256(), m.of[h]) : _mm256_cmpgt_epi8(m.of[h], most);
+      m.of[h] = _mm256_and_si256(m.of[h], most);
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < planes; ++i) {
+      const auto low = static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_add_epi8(m.of[0], reach[i])));
+      const auto high = static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_add_epi8(m.of[1], reach[i])));
+      const uint64_t escaped = low | static_cast<uint64_t>(high) << 32;
+      const Two x = Spread(_pdep_u64(Load64(plane[i] + (bits[i] >> 3)) >> (bits[i] & 7), escaped));
+      bits[i] += static_cast<uint64_t>(_mm_popcnt_u64(escaped));
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; ++h)
+        m.of[h] = _mm256_sub_epi8(_mm256_add_epi8(m.of[h], _mm256_subs_epu8(m.of[h], threshold[i])), x.of[h]);
+    }
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h)
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 32 * h),
+                          _mm256_add_epi8(_mm256_xor_si256(m.of[h], sign.of[h]), shift));
+  }
+#pragma GCC unroll 6
+  for (int i = 0; i < planes; ++i) r->bits[static_cast<size_t>(i)] = bits[i];
+}
+
+constexpr int kLeastBase = 2, kBases = 7;
+
+template <int base_bits, int... planes>
+constexpr std::array<DecodePlanesFunction, sizeof...(planes)> Row(std::integer_sequence<int, planes...>) {
+  return {Decode<base_bits, planes>...};
+}
+template <int... bases>
+constexpr auto Table(std::integer_sequence<int, bases...>) {
+  return std::array{Row<bases + kLeastBase>(std::make_integer_sequence<int, kMostPlanes + 1>())...};
+}
+
+}  // namespace
+
+DecodePlanesFunction DecodePlanesAvx2(const PlaneCode& code) {
+  static constexpr auto kTable = Table(std::make_integer_sequence<int, kBases>());
+  return kTable[static_cast<size_t>(code.base_bits - kLeastBase)][code.planes];
+}
+
+}  // namespace sotto::codec

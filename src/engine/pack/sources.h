@@ -1,0 +1,46 @@
+// Matrices as PlanesSource: rows of a tensor, quantized as they are read.
+#pragma once
+#include <atomic>
+#include <memory>
+
+#include "codec/planes.h"
+#include "engine/convert/original.h"
+
+namespace sotto {
+
+// One matrix of the model and what one reading of it tells.
+struct PackedMatrix {
+  uint32_t id = 0;
+  const Slot* slot = nullptr;
+  WeightOrigin origin;
+  int64_t rows = 0, cols = 0, taps = 1;
+  double power = 0;   // mean square
+  float largest = 0;  // magnitude
+  std::vector<float> row_largest;
+  std::array<uint64_t, 128> tops{};  // of a half's bits 8 … 14
+  uint64_t elements() const { return static_cast<uint64_t>(rows * cols); }
+};
+
+// Fills in what the matrix's numbers tell; passes them by `meter`.
+Status Survey(PackedMatrix* m, Threads& threads, Meter& meter);
+
+// Errors of reading and of quantizing, from all threads.
+class SourceState {
+ public:
+  void Fail(Status why);
+  void AddError(double squares);
+  Status status() const { return failed_; }
+  double squares() const { return squares_; }
+
+ private:
+  std::mutex mutex_;
+  Status failed_;
+  double squares_ = 0;
+};
+
+// `state` and `m` must outlive the source.
+PlanesSource StepSource(const PackedMatrix& m, float step, SourceState* state);
+PlanesSource Int8Source(const PackedMatrix& m, bool one_scale, SourceState* state);
+PlanesSource HalvesSource(const PackedMatrix& m, SourceState* state);  // REQUIRES: the origin is F16 or BF16
+
+}  // namespace sotto

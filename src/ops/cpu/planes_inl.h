@@ -1,0 +1,99 @@
+// Products of weights in the plane code (codec/planes.h) with quantized activations. 32 inputs of a panel are decoded into the first-level
+// cache and multiplied by all rows that pass by; integer sums are those of blocks_inl.h, so every instruction set gives the same bits:
+//
+//   kStep   y = sum over 32 inputs of (2 I + X) * scale of the activations, X their codes' sum: twice the product, in steps
+//   kInt8   y = sum of I, exact integers
+//   I = sum of L * (activation code); literals are added as they come: kStep's into a second sum
+#pragma once
+#include "ops/cpu/blocks_inl.h"
+
+namespace sotto::cpu {
+namespace {
+
+constexpr int kPlaneBlock = 8;  // groups decoded at once: 32 inputs
+
+// Codes are L + offset; `steps` as in BlockShape: the larger the magnitudes, the fewer products fit 16 bits.
+template <int kSteps, int kOffset>
+struct PlaneKind {
+  static constexpr BlockShape kShape{"", 32, kSteps, 0, kOffset, false};
+  static Codes Of(const uint8_t* decoded, int channel) {
+    Codes c;
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) c.of[j] = LoadU(decoded + kPlaneGroup * j + 4 * channel);
+    return c;
+  }
+};
+
+template <class Kind, template <class> class Sums, bool kInt8>
+void PlaneProductOf(const PlanePanel& panel, Isa isa, const BlockInputs* x, int m, float* acc, float* literals) {
+  PlaneReader reader(panel, isa);
+  PlaneLiterals missing(panel);
+  std::memset(acc, 0, static_cast<size_t>(m) * kPanel * sizeof(float));
+  std::memset(literals, 0, static_cast<size_t>(m) * kPanel * sizeof(float));
+  bool any = false;
+  alignas(64) uint8_t decoded[kPlaneBlock * kPlaneGroup] = {};
+  for (int64_t g = 0; g < panel.groups; g += kPlaneBlock, x += m) {
+    reader.Next(static_cast<int>(panel.groups - g < kPlaneBlock ? panel.groups - g : kPlaneBlock), Kind::kShape.offset,
+                decoded);
+    for (int v = 0; v < kVecs; ++v) {
+      const Sums<Kind> sums(Kind::Of(decoded, v * kLanes));
+      for (int r = 0; r < m; ++r) {
+        float* to = acc + r * kPanel + v * kLanes;
+        const I product = sums.Of(x[r]);
+        if constexpr (kInt8) {
+          I sum;
+          std::memcpy(&sum, to, sizeof sum);
+          sum += product;
+          std::memcpy(to, &sum, sizeof sum);
+        } else {
+          Store(to,
+                Load(to) + __builtin_convertvector(2 * product + (x[r].sums[0] + x[r].sums[1]), F) * Set(x[r].scale));
+        }
+      }
+    }
+    missing.Before((g + kPlaneBlock) * kPlaneGroup, [&](int64_t place, int more) {
+      any = true;
+      const int64_t channel = place % kPlaneGroup / kPlaneInputs;
+      const int64_t input = place / kPlaneGroup % kPlaneBlock * kPlaneInputs + place % kPlaneInputs;
+      for (int r = 0; r < m; ++r) {
+        const int product = more * x[r].codes[input];
+        if constexpr (kInt8)
+          reinterpret_cast<int32_t*>(acc)[r * kPanel + channel] += product;
+        else
+          literals[r * kPanel + channel] += static_cast<float>(2 * product) * x[r].scale;
+      }
+    });
+  }
+  for (int i = 0; any && !kInt8 && i < m * kPanel; ++i) acc[i] += literals[i];
+}
+
+template <template <class> class Sums, bool kInt8>
+void PlaneProductFor(const PlanePanel& panel, Isa isa, const BlockInputs* x, int m, float* acc, float* literals) {
+  const int cap = panel.code.cap();
+  const auto product = cap < 16   ? PlaneProductOf<PlaneKind<4, 16>, Sums, kInt8>
+                       : cap < 32 ? PlaneProductOf<PlaneKind<2, 32>, Sums, kInt8>
+                       : cap < 64 ? PlaneProductOf<PlaneKind<1, 64>, Sums, kInt8>
+                                  : PlaneProductOf<PlaneKind<0, 0>, Sums, kInt8>;
+  product(panel, isa, x, m, acc, literals);
+}
+
+// acc[m][16]: with kInt8 int32; literals[m][16] is scratch.
+template <template <class> class Sums>
+void PlaneProduct(const PlanePanel& panel, bool int8, Isa isa, const BlockInputs* x, int m, float* acc,
+                  float* literals) {
+  (int8 ? PlaneProductFor<Sums, true> : PlaneProductFor<Sums, false>)(panel, isa, x, m, acc, literals);
+}
+
+// Quantizes a row by one scale, which is returned: the codes that Linear has for kI8.
+float QuantizeWhole(const float* x, int64_t k, BlockInputs* out, int64_t stride) {
+  const QuantizeScale s = ScaleOf(x, k);
+  for (int64_t i = 0; i < k; i += 32, out += stride) {
+    QuantizeBy<int8_t, 0>(s, x + i, k - i < 32 ? k - i : 32, 32, reinterpret_cast<std::byte*>(out->codes));
+    SumCodes(out);
+    out->scale = 1;
+  }
+  return s.scale;
+}
+
+}  // namespace
+}  // namespace sotto::cpu
