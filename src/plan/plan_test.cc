@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -101,6 +102,54 @@ TEST(Machine, TheTightestLimitOfAnyAncestorCounts) {
   r.Write("sys/fs/cgroup/memory/a/memory.usage_in_bytes", "1500000\n");
   r.Write("sys/fs/cgroup/memory/a/memory.stat", "total_inactive_file 500000\n");
   EXPECT_EQ(AvailableMemory(r.dir).n, 1000000U);
+}
+
+TEST(Machine, TheTotalIsThatOfTheTightestLimitAndWhatThisProcessHoldsIsNotAvailableToAnother) {
+  const FakeRoot r;
+  r.Write("proc/meminfo", "MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable: 8000 kB\n");
+  r.Write("proc/self/status", "VmRSS: 700 kB\n");
+  EXPECT_EQ(ReadSystemMemory(r.dir).total.n, 9000 * 1024U);
+  EXPECT_EQ(ReadSystemMemory(r.dir).available.n, 8000 * 1024U);
+  EXPECT_EQ(AvailableMemory(r.dir).n, 8700 * 1024U);
+  EXPECT_FALSE(ReadSystemMemory(r.dir).limit);
+  r.Write("proc/self/cgroup", "0::/job/step\n");
+  r.Write("sys/fs/cgroup/job/memory.max", "5000000\n");
+  r.Write("sys/fs/cgroup/job/memory.current", "1000000\n");
+  r.Write("sys/fs/cgroup/job/step/memory.max", "6000000\n");
+  r.Write("sys/fs/cgroup/job/step/memory.current", "10\n");
+  EXPECT_EQ(ReadSystemMemory(r.dir).total.n, 5000000U);
+  EXPECT_EQ(ReadSystemMemory(r.dir).limit.value().n, 5000000U);
+  EXPECT_EQ(ReadSystemMemory(r.dir).available.n, 4000000U);
+  r.Write("sys/fs/cgroup/job/memory.max", "9223372036854771712\n");  // how v1 says that there is none
+  r.Write("sys/fs/cgroup/job/step/memory.max", "max\n");
+  EXPECT_EQ(ReadSystemMemory(r.dir).total.n, 9000 * 1024U);
+  EXPECT_FALSE(ReadSystemMemory(r.dir).limit);
+}
+
+TEST(Machine, ProcessesAreFoundByNameTheLargestFirst) {
+  const FakeRoot r;
+  const auto process = [&](const std::string& id, const char* name, const char* status, const std::string& cmdline) {
+    r.Write("proc/" + id + "/comm", std::string(name) + "\n");
+    r.Write("proc/" + id + "/status", status);
+    r.Write("proc/" + id + "/cmdline", cmdline);
+  };
+  const auto words = [](const char* text) {
+    std::string line = text;
+    std::replace(line.begin(), line.end(), '|', '\0');
+    return line;
+  };
+  process("12", "sotto", "VmRSS: 100 kB\n", words("/usr/bin/sotto|plan|x\033[2J|"));
+  process("7", "sotto", "VmRSS: 300 kB\n", words("sotto|chat|") + std::string(5000, 'x'));
+  process("13", "sotto", "State: Z\n", "");  // a zombie holds nothing
+  process("14", "sottovoce", "VmRSS: 100 kB\n", "");
+  process("self", "sotto", "VmRSS: 100 kB\n", "");
+  const std::vector<ProcessMemory> found = ProcessesNamed("sotto", r.dir);
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[0].id, 7);
+  EXPECT_EQ(found[0].resident.n, 300 * 1024U);
+  EXPECT_EQ(found[0].arguments.size(), 200u);
+  EXPECT_EQ(found[1].arguments, "plan x [2J");
+  EXPECT_TRUE(ProcessesNamed("sotto", (r.dir / "none").string()).empty());
 }
 
 }  // namespace
