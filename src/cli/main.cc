@@ -36,6 +36,8 @@ int Main(int argc, char** argv) {
   sotto::cli::AddConvert(&app, &commands);
   sotto::cli::AddPack(&app, &commands);
   sotto::cli::AddPull(&app, &commands);
+  sotto::cli::AddMemory(&app, &commands);
+  sotto::cli::AddWatch(&app, &commands);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {  // --help, --version

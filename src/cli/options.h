@@ -62,6 +62,8 @@ void AddTokenize(CLI::App* root, Commands* commands);
 void AddConvert(CLI::App* root, Commands* commands);
 void AddPack(CLI::App* root, Commands* commands);
 void AddPull(CLI::App* root, Commands* commands);
+void AddMemory(CLI::App* root, Commands* commands);
+void AddWatch(CLI::App* root, Commands* commands);
 
 // Set by SIGINT and SIGTERM; what signal it was.
 const std::atomic<bool>& StopFlag();
