@@ -7,6 +7,7 @@
 
 #include "engine/planning.h"
 #include "engine/report.h"
+#include "memory_manager.h"
 #include "plan/machine.h"
 
 namespace sotto {
@@ -86,6 +87,7 @@ NB_MODULE(_sotto, m) {
   m.def(
       "set_catalog_dir", [](const nb::bytes& path) { SetCatalogDir(Path(path)); }, "path"_a,
       "Where the package keeps them; SOTTO_CATALOG goes before it.");
+  BindMemoryManager(m);
 }
 
 }  // namespace sotto

@@ -26,8 +26,8 @@ from typing import Any, SupportsIndex, TypedDict, cast
 
 from . import _sotto
 
-__all__ = ["Audio", "BadModel", "Budget", "Error", "Memory", "OverBudget", "Phase", "Report", "Slot", "Usage", "Workload",
-           "available_memory", "catalog", "parse_size", "plan"]
+__all__ = ["Audio", "BadModel", "Budget", "Error", "Memory", "MemoryManager", "OverBudget", "Phase", "Report", "Slot", "Usage",
+           "Workload", "available_memory", "catalog", "parse_size", "plan"]
 __version__: str = _sotto.version
 
 _sotto.set_catalog_dir(os.fsencode(os.path.join(os.path.dirname(os.path.abspath(_sotto.__file__)), "catalog")))
@@ -345,3 +345,112 @@ def catalog() -> list[str]:
     """The published models whose configs come with the package (or stand in SOTTO_CATALOG), as owner/name, sorted."""
     top = os.fsdecode(_sotto.catalog_dir())
     return sorted(f"{file.parent.name}/{file.stem}" for file in pathlib.Path(top).glob("*/*.json")) if top else []
+
+
+def _size(name: str, value: SupportsIndex | str | None) -> int | None:
+    number = parse_size(value) if isinstance(value, str) else None if value is None else operator.index(value)
+    if number is not None and not 0 <= number < 2**64:
+        raise Usage(f"{name} {number} is not a number of bytes")
+    return number
+
+
+class MemoryManager:
+    """Whether a model may be loaded beside what runs, and how much room a long-lived process has promised to loads.
+
+        >>> import sotto
+        >>> manager = sotto.MemoryManager(total="16GiB", available="10GiB", threads=2)  # of a machine that is not this one
+        >>> manager.get_recommended_quantization()
+        'Q5_K_M'
+        >>> manager.register_model_load("Q5_K_M")  # checked, and held from now on
+        >>> manager.can_load_model("Q4_0")
+        False
+        >>> manager.unregister_model()  # or the load failed
+        >>> manager.can_load_model("Q4_0")
+        True
+
+    A host registers, loads, and calls model_is_resident(): from then on the system's own figures show what was held. Quantizations
+    are "Q5_K_M", "Q4_K_M" and "Q4_0" for the default model, those of `sotto memory recommend --model` for another; without one,
+    "Q4_K_M" or the best of them is meant. Unknown ones raise Usage. Sizes are bytes.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        *,
+        profile: str = "default",
+        total: SupportsIndex | str | None = None,
+        available: SupportsIndex | str | None = None,
+        min_free: SupportsIndex | str | None = None,
+        keep_free: float = 0.25,
+        when: str | None = None,
+        audio_overhead: SupportsIndex | str = 0,
+        threads: SupportsIndex | None = None,
+    ) -> None:
+        """`model` is what plan() takes; default: Qwen/Qwen2-Audio-7B-Instruct.
+
+        profile           "default": a load takes what its plan says; "legacy": the published table for Qwen2-Audio, which holds
+                          nothing for loads, and recommends what it then refuses
+        total, available  of a made-up machine: bytes, or "16GiB". Default: what the system says at each call
+        min_free          to stay free. Default: 512 MiB, 768 MiB for Q5_K_M
+        keep_free, when   a share of the total that stays free, tested "before" a load, "after" it, or "auto": after it, unless
+                          it leaves min_free twice over. Default: "auto"; legacy: "before"
+        audio_overhead    bytes on top of each plan, for what a host holds beside it
+        threads           those of the plan. Default: the CPUs that this process may use
+
+        Raises Usage or BadModel.
+        """
+        self._manager = _sotto.MemoryManager()
+        self.set_memory(total, available)
+        _raise_error(self._manager.open(profile, b"" if model is None else os.fsencode(model), _size("min_free", min_free),
+                                        keep_free, when or "", _size("audio_overhead", audio_overhead) or 0,
+                                        _integer("threads", threads)))
+
+    def set_memory(self, total: SupportsIndex | str | None = None, available: SupportsIndex | str | None = None) -> None:
+        """Another made-up machine, bytes; None: what the system says. Raises Usage when more is available than there is."""
+        total, available = _size("total", total), _size("available", available)
+        if total is not None and available is not None and available > total:
+            raise Usage(f"{available} bytes available are more than the {total} in all")
+        self._manager.set_memory(total, available)
+
+    def can_load_model(self, quantization: str | None = None) -> bool:
+        """Whether it may be loaded now. It says nothing of the next moment: register_model_load() checks and holds in one step."""
+        return cast(bool, self.check_load(quantization)["can_load"])
+
+    def check_load(self, quantization: str | None = None) -> dict[str, Any]:
+        """The document of `sotto memory check`: "can_load", "reason", "required_bytes", "missing_bytes", "largest_that_fits"."""
+        answer = self._manager.check(quantization or "")
+        _raise_error(answer)
+        return cast("dict[str, Any]", json.loads(answer))
+
+    def get_recommended_quantization(self) -> str | None:
+        """The best that may be loaded now, None when nothing may; legacy: the table's word, whether or not it may be loaded."""
+        return cast("str | None", json.loads(self._manager.recommend())["recommended"])
+
+    def register_model_load(self, quantization: str | None = None, *, name: str = "model") -> None:
+        """Holds the room of a load that begins. Raises OverBudget when there is none, Usage when the name is registered already
+        (legacy: the new one takes its place)."""
+        _raise_error(self._manager.register(quantization or "", name))
+
+    def model_is_resident(self, name: str = "model", *, so_far: SupportsIndex | None = None) -> None:
+        """The load is done, or `so_far` bytes of it are: they are held no longer. Raises Usage for an unknown name."""
+        _raise_error(self._manager.resident(name, _size("so_far", so_far)))
+
+    def unregister_model(self, name: str = "model") -> None:
+        """Unloaded, or its load failed: the room is given back. A name that is not registered is no error."""
+        self._manager.unregister(name)
+
+    def check_memory_status(self) -> dict[str, Any]:
+        """{"status": "ok", "warning" or "critical", "message": ...}, and the bytes below which it is so: a warning with less than
+        twice min_free, critical with less than that, ok while nothing is loaded. Takes a sample for get_memory_stats()."""
+        return cast("dict[str, Any]", json.loads(self._manager.check_status()))
+
+    def get_memory_stats(self) -> dict[str, Any]:
+        """The document of `sotto memory stats`: "total_bytes", "available_bytes", "used_bytes", "percent_used", "model_loaded",
+        "current_quantization" and "model_requirements" (of the newest), "models", "history" (the last 600 samples)."""
+        return cast("dict[str, Any]", json.loads(self._manager.stats()))
+
+    def get_memory_threshold(self) -> int:
+        """Bytes that the newest model takes with its min_free. Raises Usage when nothing is loaded."""
+        answer = self._manager.threshold()
+        _raise_error(answer)
+        return cast(int, json.loads(answer)["bytes"])

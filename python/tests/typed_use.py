@@ -31,3 +31,8 @@ def smallest(model: pathlib.Path) -> int:
 names: list[str] = sotto.catalog()
 sotto.plan("tiny", weights=8)  # type: ignore[arg-type]
 sotto.plan("tiny", 8)  # type: ignore[call-arg]
+
+memory = sotto.MemoryManager("tiny", total="8GiB", available=2**30)
+assert_type(memory.get_recommended_quantization(), str | None)
+assert_type(memory.can_load_model("fp16"), bool)
+memory.register_model_load(16)  # type: ignore[arg-type]
