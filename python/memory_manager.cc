@@ -1,5 +1,5 @@
-// _sotto.MemoryManager: what python/sotto/memory.py makes sotto.MemoryManager of. Answers are JSON texts, as in module.cc. It is
-// used with Python's lock held, except while it plans.
+// _sotto.MemoryManager: what python/sotto/memory.py makes sotto.MemoryManager of. Answers are JSON texts, as in
+// module.cc. It is used with Python's lock held, except while it plans.
 #include "memory_manager.h"
 
 #include <nanobind/stl/optional.h>

@@ -1,4 +1,5 @@
-// `sotto memory` and `sotto watch` as scripts meet them. The machine is made up, except where nothing depends on its size.
+// `sotto memory` and `sotto watch` as scripts meet them. The machine is made up, except where nothing depends on its
+// size.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

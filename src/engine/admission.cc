@@ -91,7 +91,8 @@ Thresholds MemoryManager::ThresholdsNow() const {
   return ThresholdsOf(rules_, buffer);
 }
 
-// The state is of what the system shows: a load in progress is there in part, and nobody knows how much of what is held is both.
+// The state is of what the system shows: a load in progress is there in part, and nobody knows how much of what is held
+// is both.
 MemorySample MemoryManager::Sample() const {
   MemorySample s;
   s.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();

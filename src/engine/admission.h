@@ -1,6 +1,6 @@
-// MemoryManager: who may take memory in a process that lives long and holds several models. It knows what the system has, holds
-// what was promised to loads that are still going on, keeps count of what is loaded and used, and when memory is short it acts.
-// It takes no memory itself and loads nothing: its host does (Engine::Open), and says so.
+// MemoryManager: who may take memory in a process that lives long and holds several models. It knows what the system
+// has, holds what was promised to loads that are still going on, keeps count of what is loaded and used, and when
+// memory is short it acts. It takes no memory itself and loads nothing: its host does (Engine::Open), and says so.
 //
 //   MemoryManager memory(rules);
 //   Reservation room = TRY(memory.Reserve(name, rung, {.drop = [&] { return Unload(name); }}));  // checked and held in one step
@@ -101,8 +101,8 @@ class MemoryManager {
   using OnState = std::function<void(MemoryState from, MemoryState to)>;
   static constexpr size_t kMostSamples = 600;
 
-  // `read` gives what the system has (tests: a made-up machine); `on_state` is told of changes, one at a time and in their
-  // order. It may call the manager.
+  // `read` gives what the system has (tests: a made-up machine); `on_state` is told of changes, one at a time and in
+  // their order. It may call the manager.
   explicit MemoryManager(
       AdmissionRules rules, Reader read = [] { return ReadSystemMemory(); }, OnState on_state = {});
   ~MemoryManager();  // REQUIRES: no reservation lives
@@ -116,16 +116,16 @@ class MemoryManager {
   // kOverBudget. Says nothing of the next moment: Reserve does.
   Status CanLoad(const Rung& rung) const;
 
-  // Checks and holds in one step: two loads at once can't both have the last room. Where room is missing and dropping idle models
-  // would give it, they are dropped, the least recently used first; else none is. kOverBudget.
+  // Checks and holds in one step: two loads at once can't both have the last room. Where room is missing and dropping
+  // idle models would give it, they are dropped, the least recently used first; else none is. kOverBudget.
   Result<Reservation> Reserve(std::string name, const Rung& rung, ModelActions actions = {});
 
   // What is loaded already, and was before anybody asked: nothing is checked.
   Reservation Adopt(std::string name, const Rung& rung, ModelActions actions = {});
 
-  // Reads the system, takes a sample, tells of a change. In the state kCritical it acts, until that is over: drops idle models, the
-  // least recently used first; refuses new sessions until the state changes; asks each model once for a smaller batch, in the same
-  // order. A host calls it at intervals.
+  // Reads the system, takes a sample, tells of a change. In the state kCritical it acts, until that is over: drops idle
+  // models, the least recently used first; refuses new sessions until the state changes; asks each model once for a
+  // smaller batch, in the same order. A host calls it at intervals.
   MemoryState Check();
 
   MemoryStats Stats() const;

@@ -1,5 +1,5 @@
-// When a model may be loaded beside what runs on a machine: rules as data, and arithmetic over them. Nothing is held and nothing
-// is measured here (engine/admission.h does that).
+// When a model may be loaded beside what runs on a machine: rules as data, and arithmetic over them. Nothing is held
+// and nothing is measured here (engine/admission.h does that).
 //
 //   const AdmissionRules rules = TRY(PlannedRules(dir, request));  // or LegacyRules()
 //   const Rung* best = Recommended(rules, ReadSystemMemory());     // nullptr: nothing of it may be loaded
@@ -52,18 +52,18 @@ struct AdmissionRules {
 inline constexpr const char* kPublishedModel = "Qwen/Qwen2-Audio-7B-Instruct";
 inline constexpr const char* kPublishedRungs[] = {"Q5_K_M", "Q4_K_M", "Q4_0"};
 
-// The published rules for kPublishedModel with their flaws: sizes below the weights' own bytes, a table that recommends what
-// the check then refuses, no reservations.
+// The published rules for kPublishedModel with their flaws: sizes below the weights' own bytes, a table that recommends
+// what the check then refuses, no reservations.
 AdmissionRules LegacyRules();
 
-// Each rung takes what its plan says. `names` are precisions of PlanRequest::weights; `ladder` adds those that `sotto plan` tries
-// by itself and, for a model that generates text and is not quantized yet, kPublishedRungs. kBadModel, kUsage.
-// REQUIRES: there are names, or a ladder.
+// Each rung takes what its plan says. `names` are precisions of PlanRequest::weights; `ladder` adds those that `sotto
+// plan` tries by itself and, for a model that generates text and is not quantized yet, kPublishedRungs. kBadModel,
+// kUsage. REQUIRES: there are names, or a ladder.
 Result<AdmissionRules> PlannedRules(const ModelDir& dir, const PlanRequest& request,
                                     std::vector<std::string> names = {}, bool ladder = true);
 
-// The profile "default" or "legacy" for `model` ("": kPublishedModel with kPublishedRungs); `also`: rungs beside the usual ones.
-// kUsage, kBadModel.
+// The profile "default" or "legacy" for `model` ("": kPublishedModel with kPublishedRungs); `also`: rungs beside the
+// usual ones. kUsage, kBadModel.
 Result<AdmissionRules> MakeRules(const std::string& profile, const std::string& model, const PlanRequest& request,
                                  const std::vector<std::string>& also = {});
 
@@ -75,7 +75,8 @@ Result<double> ParseShare(const std::string& text);
 // In any case of letters; "" is the usual one. kUsage names those that there are.
 Result<Rung> FindRung(const AdmissionRules& rules, std::string_view name);
 
-// The least available memory with which the rung may be loaded on a machine of `total`. Every check is this one comparison.
+// The least available memory with which the rung may be loaded on a machine of `total`. Every check is this one
+// comparison.
 Bytes RoomFor(const AdmissionRules& rules, const Rung& rung, Bytes total);
 inline bool MayLoad(const AdmissionRules& rules, const Rung& rung, const SystemMemory& memory) {
   return memory.available >= RoomFor(rules, rung, memory.total);
@@ -87,8 +88,8 @@ const Rung* Recommended(const AdmissionRules& rules, const SystemMemory& memory)
 // The rung that needs the least room.
 const Rung& Smallest(const AdmissionRules& rules, Bytes total);
 
-// kOverBudget: the bytes missing, and the largest rung that would fit. `reserved` is what loads in progress have taken from
-// memory.available. REQUIRES: !MayLoad(rules, rung, memory).
+// kOverBudget: the bytes missing, and the largest rung that would fit. `reserved` is what loads in progress have taken
+// from memory.available. REQUIRES: !MayLoad(rules, rung, memory).
 Error LoadRefusal(const AdmissionRules& rules, const Rung& rung, const SystemMemory& memory, Bytes reserved);
 
 enum class MemoryState { kOk, kWarning, kCritical };

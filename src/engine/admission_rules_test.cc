@@ -1,4 +1,5 @@
-// The published table at each of its boundaries, and the default profile against plans: it never refuses what it recommends.
+// The published table at each of its boundaries, and the default profile against plans: it never refuses what it
+// recommends.
 #include "engine/admission_rules.h"
 
 #include <gmock/gmock.h>

@@ -143,8 +143,8 @@ Bytes Resident() { return {ReadField("/proc/self/status", "VmRSS").value_or(0)};
 
 Bytes RuntimeBound(int threads, int streams) {
   constexpr uint64_t kProcess = 9 * kMiB, kThread = 128 * kKiB;
-  // Decoders of audio files: a file alone may be anything; files side by side have at most two coded channels. Two never count
-  // less than one, so that a plan grows with its batch.
+  // Decoders of audio files: a file alone may be anything; files side by side have at most two coded channels. Two
+  // never count less than one, so that a plan grows with its batch.
   constexpr uint64_t kLoneStream = 5 * kMiB, kStream = 1536 * kKiB;
   const uint64_t audio = streams == 0 ? 0 : std::max(kLoneStream, kStream * static_cast<uint64_t>(streams));
   return {RoundUp(kProcess + kThread * static_cast<uint64_t>(threads) + audio, kMiB)};

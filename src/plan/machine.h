@@ -14,8 +14,8 @@ struct SystemMemory {
   Bytes available;             // for something new, beside what runs, this process included
   std::optional<Bytes> limit;  // of cgroups, where it is less than MemTotal
 };
-// `available` is the least of MemAvailable, of limit - (usage - reclaimable) for every cgroup ancestor (v1 and v2) and of what
-// RLIMIT_AS and RLIMIT_DATA leave. Page cache is not "used".
+// `available` is the least of MemAvailable, of limit - (usage - reclaimable) for every cgroup ancestor (v1 and v2) and
+// of what RLIMIT_AS and RLIMIT_DATA leave. Page cache is not "used".
 SystemMemory ReadSystemMemory(const std::string& root = "");
 
 // The same for this process's own budget: what it has resident already is part of it.
@@ -33,8 +33,8 @@ std::vector<ProcessMemory> ProcessesNamed(const std::string& name, const std::st
 Bytes PeakResident();
 Bytes Resident();
 
-// What a process takes beside its arena: the binary and its libraries' touched pages, stacks, the audio libraries' own memory,
-// small heap. An upper bound, checked on real processes by tests/budget_test.cc and for the audio libraries by
+// What a process takes beside its arena: the binary and its libraries' touched pages, stacks, the audio libraries' own
+// memory, small heap. An upper bound, checked on real processes by tests/budget_test.cc and for the audio libraries by
 // audio/fuzz_test.cc, rounded up to 1 MiB so that refusals are reproducible. `streams`: audio files open at once.
 Bytes RuntimeBound(int threads, int streams);
 
