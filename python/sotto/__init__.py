@@ -5,7 +5,7 @@
     >>> report
     <sotto.Report openai/whisper-large-v3: 5.30 GiB, bf16 weights, fp16 cache, batch 8, fits>
     >>> report.total_bytes, report.memory["kv_cache_bytes"], report.parameters["total"]
-    (5689813568, 2553282560, 1543490560)
+    (5691058304, 2553282560, 1543490560)
     >>> sotto.plan("openai/whisper-large-v3", weights="bf16", memory="2GiB", threads=2, require_fit=True)
     Traceback (most recent call last):
     sotto.OverBudget: openai/whisper-large-v3 does not fit in 2147483648 bytes (2.00 GiB): ...
