@@ -3,14 +3,19 @@
 //
 //   kStep   y = sum over 32 inputs of (2 I + X) * scale of the activations, X their codes' sum: twice the product, in steps
 //   kInt8   y = sum of I, exact integers
-//   I = sum of L * (activation code); literals are added as they come: kStep's into a second sum
+//   I = sum of L * (activation code)
+//
+// Literals that fit the kernel's bytes are put where they belong before the product; what others lack is added as it comes, kStep's
+// into a second sum.
 #pragma once
 #include "ops/cpu/blocks_inl.h"
 
 namespace sotto::cpu {
 namespace {
 
-constexpr int kPlaneBlock = 8;  // groups decoded at once: 32 inputs
+constexpr int kPlaneBlock = 8;  // groups of 32 inputs, which have one scale
+// Groups decoded at once: so many that what is written is in the cache, and not on its way there, when it is read again.
+constexpr int kPlaneChunk = 32;
 
 // Codes are L + offset; `steps` as in BlockShape: the larger the magnitudes, the fewer products fit 16 bits.
 template <int kSteps, int kOffset>
@@ -24,6 +29,24 @@ struct PlaneKind {
   }
 };
 
+// 32 inputs of kLanes channels times their activations in m rows.
+template <class Kind, template <class> class Sums, bool kInt8>
+inline void AddPlaneBlock(const uint8_t* codes, int v, const BlockInputs* x, int m, float* acc) {
+  const Sums<Kind> sums(Kind::Of(codes, v * kLanes));
+  for (int r = 0; r < m; ++r) {
+    float* to = acc + r * kPanel + v * kLanes;
+    const I product = sums.Of(x[r]);
+    if constexpr (kInt8) {
+      I sum;
+      std::memcpy(&sum, to, sizeof sum);
+      sum += product;
+      std::memcpy(to, &sum, sizeof sum);
+    } else {
+      Store(to, Load(to) + __builtin_convertvector(2 * product + (x[r].sums[0] + x[r].sums[1]), F) * Set(x[r].scale));
+    }
+  }
+}
+
 template <class Kind, template <class> class Sums, bool kInt8>
 void PlaneProductOf(const PlanePanel& panel, Isa isa, const BlockInputs* x, int m, float* acc, float* literals) {
   PlaneReader reader(panel, isa);
@@ -31,49 +54,51 @@ void PlaneProductOf(const PlanePanel& panel, Isa isa, const BlockInputs* x, int 
   std::memset(acc, 0, static_cast<size_t>(m) * kPanel * sizeof(float));
   std::memset(literals, 0, static_cast<size_t>(m) * kPanel * sizeof(float));
   bool any = false;
-  alignas(64) uint8_t decoded[kPlaneBlock * kPlaneGroup] = {};
-  for (int64_t g = 0; g < panel.groups; g += kPlaneBlock, x += m) {
-    reader.Next(static_cast<int>(panel.groups - g < kPlaneBlock ? panel.groups - g : kPlaneBlock), Kind::kShape.offset,
-                decoded);
-    for (int v = 0; v < kVecs; ++v) {
-      const Sums<Kind> sums(Kind::Of(decoded, v * kLanes));
-      for (int r = 0; r < m; ++r) {
-        float* to = acc + r * kPanel + v * kLanes;
-        const I product = sums.Of(x[r]);
-        if constexpr (kInt8) {
-          I sum;
-          std::memcpy(&sum, to, sizeof sum);
-          sum += product;
-          std::memcpy(to, &sum, sizeof sum);
-        } else {
-          Store(to,
-                Load(to) + __builtin_convertvector(2 * product + (x[r].sums[0] + x[r].sums[1]), F) * Set(x[r].scale));
-        }
+  alignas(64) uint8_t decoded[kPlaneChunk * kPlaneGroup] = {};
+  for (int64_t g = 0; g < panel.groups; g += kPlaneChunk) {
+    const int groups = static_cast<int>(panel.groups - g < kPlaneChunk ? panel.groups - g : kPlaneChunk);
+    reader.Next(groups, Kind::kShape.offset, decoded);
+    missing.Before((g + kPlaneChunk) * kPlaneGroup, [&](int64_t place, int more) {
+      uint8_t& code = decoded[place % (kPlaneChunk * kPlaneGroup)];
+      const int larger = Kind::kShape.offset == 0 ? static_cast<int8_t>(code) + more : code + more;
+      if (Kind::kShape.offset == 0 ? larger >= -127 && larger <= 127
+                                   : larger >= 0 && larger < 2 * Kind::kShape.offset) {
+        code = static_cast<uint8_t>(larger);
+        return;
       }
-    }
-    missing.Before((g + kPlaneBlock) * kPlaneGroup, [&](int64_t place, int more) {
       any = true;
-      const int64_t channel = place % kPlaneGroup / kPlaneInputs;
-      const int64_t input = place / kPlaneGroup % kPlaneBlock * kPlaneInputs + place % kPlaneInputs;
+      const int64_t group = place / kPlaneGroup % kPlaneChunk, channel = place % kPlaneGroup / kPlaneInputs;
+      const int64_t input = group % kPlaneBlock * kPlaneInputs + place % kPlaneInputs;
+      const BlockInputs* rows = x + group / kPlaneBlock * m;
       for (int r = 0; r < m; ++r) {
-        const int product = more * x[r].codes[input];
+        const int product = more * rows[r].codes[input];
         if constexpr (kInt8)
-          reinterpret_cast<int32_t*>(acc)[r * kPanel + channel] += product;
+          reinterpret_cast<int32_t*>(literals)[r * kPanel + channel] += product;
         else
-          literals[r * kPanel + channel] += static_cast<float>(2 * product) * x[r].scale;
+          literals[r * kPanel + channel] += static_cast<float>(2 * product) * rows[r].scale;
       }
     });
+    const uint8_t* codes = decoded;
+    for (int b = 0; b < groups; b += kPlaneBlock, x += m, codes += kPlaneBlock * kPlaneGroup)
+      for (int v = 0; v < kVecs; ++v) AddPlaneBlock<Kind, Sums, kInt8>(codes, v, x, m, acc);
   }
-  for (int i = 0; any && !kInt8 && i < m * kPanel; ++i) acc[i] += literals[i];
+  for (int i = 0; any && i < m * kPanel; ++i) {
+    if constexpr (kInt8)
+      reinterpret_cast<int32_t*>(acc)[i] += reinterpret_cast<const int32_t*>(literals)[i];
+    else
+      acc[i] += literals[i];
+  }
 }
 
 template <template <class> class Sums, bool kInt8>
 void PlaneProductFor(const PlanePanel& panel, Isa isa, const BlockInputs* x, int m, float* acc, float* literals) {
   const int cap = panel.code.cap();
-  const auto product = cap < 16   ? PlaneProductOf<PlaneKind<4, 16>, Sums, kInt8>
-                       : cap < 32 ? PlaneProductOf<PlaneKind<2, 32>, Sums, kInt8>
-                       : cap < 64 ? PlaneProductOf<PlaneKind<1, 64>, Sums, kInt8>
-                                  : PlaneProductOf<PlaneKind<0, 0>, Sums, kInt8>;
+  // Where literals are many, bytes in which nearly all of them have room.
+  const bool many = (panel.literals_end - panel.literals) * 512 > panel.groups * kPlaneGroup;
+  const auto product = cap < 16 && !many ? PlaneProductOf<PlaneKind<4, 16>, Sums, kInt8>
+                       : cap < 32        ? PlaneProductOf<PlaneKind<2, 32>, Sums, kInt8>
+                       : cap < 64        ? PlaneProductOf<PlaneKind<1, 64>, Sums, kInt8>
+                                         : PlaneProductOf<PlaneKind<0, 0>, Sums, kInt8>;
   product(panel, isa, x, m, acc, literals);
 }
 
