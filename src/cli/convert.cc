@@ -58,11 +58,7 @@ void AddConvert(CLI::App* root, Commands* commands) {
                   "f32, f16, bf16, a GGUF type (q8_0, q4_0, q5_1, q6_k ...), a mix of types as llama.cpp chooses them\n"
                   "(q4_k_m, q5_k_m, q3_k_l ...), or int8")
       ->required();
-  app->add_flag("--force", o->request.force, "Replace the output if it is there");
-  app->add_option("--threads,-t", o->request.threads, "Threads; default: the CPUs that this process may use")
-      ->envname("SOTTO_THREADS")
-      ->check(CLI::Range(0, 256));
-  app->add_flag("--json", o->json, "One JSON document on standard output");
+  AddWriting(app, &o->request.force, &o->request.threads, &o->json);
   app->footer(
       "Examples:\n"
       "  sotto convert meta-llama/Llama-3.2-1B --weights q4_k_m -o llama-3.2-1b.q4_k_m.gguf\n"

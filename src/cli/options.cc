@@ -58,6 +58,14 @@ Status OnlyPlanned(const SharedOptions& o) {
   return {};
 }
 
+void AddWriting(CLI::App* app, bool* force, int* threads, bool* json) {
+  app->add_flag("--force", *force, "Replace the output if it is there");
+  app->add_option("--threads,-t", *threads, "Threads; default: the CPUs that this process may use")
+      ->envname("SOTTO_THREADS")
+      ->check(CLI::Range(0, 256));
+  app->add_flag("--json", *json, "One JSON document on standard output");
+}
+
 Result<PlanRequest> ToRequest(const SharedOptions& o) {
   PlanRequest r;
   if (!o.memory.empty()) r.budget = TRY(ParseSize(o.memory, AvailableMemory()));

@@ -31,6 +31,9 @@ Result<ModelDir> FindModelOf(const std::string& model, const SharedOptions& opti
 // kUsage for what can be planned but not run.
 Status OnlyPlanned(const SharedOptions& options);
 
+// --force, --threads and --json of a command that writes a model.
+void AddWriting(CLI::App* app, bool* force, int* threads, bool* json);
+
 // How tokens are chosen and where an answer ends.
 void AddSampling(CLI::App* app, SamplerSettings* sampler, GenerateOptions* generate);
 

@@ -74,7 +74,6 @@ int Run(Options o) {
   PackRequest& r = o.request;
   if (o.lossless_int8) r.mode = PackMode::kInt8;
   if (o.lossless) r.mode = PackMode::kHalves;
-  if (r.level.empty()) r.level = o.lossless ? "archive" : "fast";
   if (!o.size.empty()) {
     const Result<Bytes> size = ParseSize(o.size, Bytes{});
     if (!size.ok()) return Report(size.error(), o.json);
@@ -136,7 +135,6 @@ int RunInspect(const std::string& model, bool json) {
 
 void AddPack(CLI::App* root, Commands* commands) {
   auto o = std::make_shared<Options>();
-  o->request.level.clear();
   CLI::App* app = root->add_subcommand("pack", "A model in any number of bits a weight, or without loss");
   app->add_option("MODEL", o->model, "A directory, or owner/name in the Hugging Face cache")->required();
   app->add_option("-o,--output", o->request.out, "A directory, which every command then takes")->required();
@@ -154,11 +152,7 @@ void AddPack(CLI::App* root, Commands* commands) {
       "Default: fast, with --lossless archive");
   app->add_flag("--int8-scale-of-tensor", o->request.scale_of_tensor,
                 "With --lossless-int8: one scale a matrix instead of one a row");
-  app->add_flag("--force", o->request.force, "Replace the output if it is there");
-  app->add_option("--threads,-t", o->request.threads, "Threads; default: the CPUs that this process may use")
-      ->envname("SOTTO_THREADS")
-      ->check(CLI::Range(0, 256));
-  app->add_flag("--json", o->json, "One JSON document on standard output");
+  AddWriting(app, &o->request.force, &o->request.threads, &o->json);
   app->footer(
       "Examples:\n"
       "  sotto pack meta-llama/Llama-3.2-1B --bits 4.3 -o llama-4.3\n"

@@ -6,26 +6,20 @@
 
 #include <algorithm>
 #include <cstring>
-#include <mutex>
 
 #include "base/check.h"
+#include "base/try_for.h"
 #include "codec/half.h"
 #include "codec/planes_decode.h"
 
 namespace sotto {
+
+using codec::HeadBytes, codec::kMostLiteralBytes, codec::kPlanesPad, codec::ValuesBytes;
+
 namespace {
 
-constexpr uint64_t kPad = 16;
 constexpr uint64_t kMostFill = 31;  // zeros before a panel
 constexpr int64_t kMostSide = int64_t{1} << 24;
-constexpr uint32_t kMostLiterals = (uint32_t{1} << 24) - 1;  // bytes of them in a panel
-
-uint64_t ValuesBytes(PlaneScheme s) { return s == PlaneScheme::kF16 || s == PlaneScheme::kBF16 ? 128 : 0; }
-
-uint64_t HeadBytes(const PlanesHeader& h) {
-  return sizeof h + h.codes * sizeof(PlaneCode) + uint64_t{h.scales} * 4 + ValuesBytes(h.scheme) +
-         (uint64_t{h.out} + kPlaneChannels - 1) / kPlaneChannels * 8;
-}
 
 Error Bad(const std::string& what, const std::string& why) {
   return {Code::kBadModel, fmt::format("the packed tensor '{}' {}; pack the model again", what, why)};
@@ -63,7 +57,7 @@ PlanePanel Planes::Panel(int64_t index) const {
   p.raw = p.base + p.groups * 8 * p.code.base_bits;
   const uint8_t* sizes = p.raw + p.groups * 8 * header_->raw_bits;
   p.literals = sizes + 4 * std::max(0, p.code.planes - 1);
-  p.literals_end = p.literals + (entry[1] & kMostLiterals);
+  p.literals_end = p.literals + (entry[1] & kMostLiteralBytes);
   const uint8_t* at = p.literals_end;
   for (int i = 0; i < p.code.planes; ++i) {
     p.plane[static_cast<size_t>(i)] = at;
@@ -72,7 +66,10 @@ PlanePanel Planes::Panel(int64_t index) const {
   return p;
 }
 
-const uint8_t* UnpackFields(const uint8_t* from, int bits, uint8_t* values) {
+namespace {
+
+// `bits` bits of each weight of a group.
+void UnpackFields(const uint8_t* from, int bits, uint8_t* values) {
   std::memset(values, 0, kPlaneGroup);
   int shift = 0;
   for (; bits - shift >= 4; shift += 4, from += 32)
@@ -87,10 +84,10 @@ const uint8_t* UnpackFields(const uint8_t* from, int bits, uint8_t* values) {
   }
   if (bits > shift) {
     for (int j = 0; j < kPlaneGroup; ++j) values[j] |= static_cast<uint8_t>((from[j / 8] >> j % 8 & 1) << shift);
-    from += 8;
   }
-  return from;
 }
+
+}  // namespace
 
 namespace codec {
 
@@ -113,6 +110,8 @@ void DecodePlanes(PlaneReader* r, int groups, int offset, uint8_t* to) {
 
 }  // namespace codec
 
+Isa PlaneIsa() { return Supports(Isa::kAvx2) ? Isa::kAvx2 : Isa::kPortable; }
+
 PlaneReader::PlaneReader(const PlanePanel& p, Isa isa) : panel(p), decode_(codec::DecodePlanes) {
 #if defined(__x86_64__)
   if (isa == Isa::kAvx2 || isa == Isa::kAvx512)
@@ -134,23 +133,6 @@ void WithLiterals(PlaneReader* reader, PlaneLiterals* literals, int* values) {
 }
 
 }  // namespace
-
-void UnpackPlanes(const Planes& planes, int64_t panel, int64_t first_group, int64_t groups, int32_t* out, int64_t ld) {
-  const PlanePanel p = planes.Panel(panel);
-  const int raw_bits = planes.header().raw_bits;
-  PlaneReader reader(p);
-  PlaneLiterals literals(p);
-  int values[kPlaneGroup];
-  uint8_t raw[kPlaneGroup] = {};
-  for (int64_t g = 0; g < first_group + groups; ++g) {
-    WithLiterals(&reader, &literals, values);
-    if (g < first_group) continue;
-    UnpackFields(p.raw + g * 8 * raw_bits, raw_bits, raw);
-    for (int j = 0; j < kPlaneGroup; ++j)
-      out[j / kPlaneInputs * ld + (g - first_group) * kPlaneInputs + j % kPlaneInputs] =
-          values[j] * (1 << raw_bits) + raw[j];
-  }
-}
 
 PlaneFloats::PlaneFloats(const Planes& planes, int64_t panel, Isa isa)
     : planes_(planes),
@@ -187,7 +169,7 @@ void PlaneFloats::Next(int64_t groups, float* tile) {
 void UnpackPlaneRow(const std::byte* data, int64_t row, float* out) {
   const Planes planes(data);
   const int64_t in = planes.header().in;
-  PlaneFloats floats(planes, row / kPlaneChannels, Supports(Isa::kAvx2) ? Isa::kAvx2 : Isa::kPortable);
+  PlaneFloats floats(planes, row / kPlaneChannels, PlaneIsa());
   float tile[kPlaneInputs * kPlaneChannels];
   for (int64_t k = 0; k < in; k += kPlaneInputs) {
     floats.Next(1, tile);
@@ -213,7 +195,7 @@ Status CheckPanel(const Planes& planes, int64_t index, PlaneCode code, uint64_t 
     left -= room[i];
   }
   if (left != 0 && code.planes > 0) return bad("has bytes that belong to nothing");
-  PlaneReader reader(p, isa);  // a group reads at most 16 bytes from where a plane ends: kPad has them
+  PlaneReader reader(p, isa);  // a group reads at most 16 bytes from where a plane ends: kPlanesPad has them
   uint8_t values[kPlaneGroup];
   PlaneLiterals literal(p);
   bool misplaced = false;
@@ -253,7 +235,7 @@ Status CheckPlanesHeader(const PlanesHeader& h, uint64_t bytes, int64_t out, int
     return bad(fmt::format("is {} x {}, not {} x {} as config.json has it", h.out, h.in, out, in));
   if (h.codes == 0 || h.codes > 255 || (halves ? h.scales != 0 : h.scales != 1 && h.scales != h.out))
     return bad("has a wrong number of codes or scales");
-  if (h.bytes != bytes || HeadBytes(h) + kPad > bytes) return bad("is cut short");
+  if (h.bytes != bytes || HeadBytes(h) + kPlanesPad > bytes) return bad("is cut short");
   return {};
 }
 
@@ -278,25 +260,19 @@ Status CheckPlanes(std::span<const std::byte> data, int64_t out, int64_t in, con
   const uint8_t* index = begin + HeadBytes(h) - panels * 8;
   const auto check = [&](uint64_t p) -> Status {
     const uint64_t at = p == 0 ? HeadBytes(h) : Word(index + 8 * p), from = Word(index + 8 * p),
-                   to = p + 1 < panels ? Word(index + 8 * p + 8) : h.bytes - kPad;
-    if (from < at || from > at + kMostFill || to < from || to > h.bytes - kPad) return bad("has a panel out of place");
+                   to = p + 1 < panels ? Word(index + 8 * p + 8) : h.bytes - kPlanesPad;
+    if (from < at || from > at + kMostFill || to < from || to > h.bytes - kPlanesPad)
+      return bad("has a panel out of place");
     const uint32_t word = Word(index + 8 * p + 4), code = word >> 24;
     if (code >= h.codes) return bad("names a code that it has not");
     const std::span<const uint8_t> panel(begin + from, begin + to);
-    return CheckPanel(planes, static_cast<int64_t>(p), planes.codes()[code], word & kMostLiterals, isa, panel, bad);
+    return CheckPanel(planes, static_cast<int64_t>(p), planes.codes()[code], word & kMostLiteralBytes, isa, panel, bad);
   };
-  for (uint64_t p = 0; p < panels && threads == nullptr; ++p) TRY(check(p));
-  std::mutex mutex;
-  Status failed;
-  if (threads != nullptr)
-    threads->For(planes.panels(), 1, [&](int64_t first, int64_t last, int) {
-      for (int64_t p = first; p < last; ++p)
-        if (Status one = check(static_cast<uint64_t>(p)); !one.ok()) {
-          const std::lock_guard lock(mutex);
-          failed = std::move(one);
-        }
-    });
-  return failed;
+  const auto check_all = [&](int64_t first, int64_t last, int) -> Status {
+    for (int64_t p = first; p < last; ++p) TRY(check(static_cast<uint64_t>(p)));
+    return {};
+  };
+  return threads == nullptr ? check_all(0, planes.panels(), 0) : TryFor(*threads, planes.panels(), 1, check_all);
 }
 
 }  // namespace sotto

@@ -38,6 +38,9 @@ inline constexpr int kMostSteps = 16383;  // the largest magnitude that kStep ha
 inline constexpr int kPlaneChannels = 16, kPlaneGroup = 64,
                      kPlaneInputs = 4;  // of a panel; weights and inputs of a group
 
+constexpr int64_t PlaneGroups(int64_t in) { return (in + kPlaneInputs - 1) / kPlaneInputs; }
+constexpr int64_t PlanePanels(int64_t out) { return (out + kPlaneChannels - 1) / kPlaneChannels; }
+
 enum class PlaneScheme : uint8_t { kInt8 = 1, kStep = 2, kF16 = 3, kBF16 = 4 };
 
 struct PlanesHeader {
@@ -70,8 +73,8 @@ class Planes {
   const float* scales() const { return scales_; }
   float Scale(int64_t channel) const { return scales_[header_->scales == 1 ? 0 : channel]; }
   const uint8_t* values() const { return values_; }  // [128]; kF16 and kBF16
-  int64_t groups() const { return (int64_t{header_->in} + kPlaneInputs - 1) / kPlaneInputs; }
-  int64_t panels() const { return (int64_t{header_->out} + kPlaneChannels - 1) / kPlaneChannels; }
+  int64_t groups() const { return PlaneGroups(header_->in); }
+  int64_t panels() const { return PlanePanels(header_->out); }
   PlanePanel Panel(int64_t index) const;
 
  private:
@@ -92,6 +95,9 @@ Status CheckPlanesHeader(const PlanesHeader& header, uint64_t bytes, int64_t out
 Status CheckPlanes(std::span<const std::byte> data, int64_t out, int64_t in, const std::string& what,
                    Isa isa = Isa::kPortable, Threads* threads = nullptr);
 
+// That of the fastest decoder here. All give the same bytes.
+Isa PlaneIsa();
+
 // Decodes a panel, group by group. Next(n, offset, to): L + offset of the next n groups, to[n][64], without literals.
 class PlaneReader {
  public:
@@ -105,9 +111,6 @@ class PlaneReader {
  private:
   void (*decode_)(PlaneReader*, int groups, int offset, uint8_t* to);
 };
-
-// One bit field of a group: 4, 2 or 1 bits of 64 weights, lowest field first, from `bits` in all. Returns what comes behind it.
-const uint8_t* UnpackFields(const uint8_t* from, int bits, uint8_t* values);
 
 // The literals of a panel, in order: visit(place in the panel, what is missing) of those before `end`.
 class PlaneLiterals {
@@ -133,9 +136,6 @@ class PlaneLiterals {
   const uint8_t *at_, *end_;
   int64_t place_ = -1;
 };
-
-// Channels 16 panel … of inputs [4 first_group, + 4 groups): v of each, out[16][ld].
-void UnpackPlanes(const Planes& planes, int64_t panel, int64_t first_group, int64_t groups, int32_t* out, int64_t ld);
 
 // A panel's weights as numbers, slice by slice. Next(groups, tile): the next `groups` groups, tile[4 groups][16].
 class PlaneFloats {

@@ -8,14 +8,12 @@
 #include <numeric>
 
 #include "base/check.h"
-#include "codec/planes.h"
+#include "codec/planes_decode.h"
 
 namespace sotto {
 namespace {
 
 constexpr int kTurns = 3;
-constexpr uint64_t kPad = 16;
-constexpr uint32_t kMostLiterals = (uint32_t{1} << 24) - 1;
 
 // Wide panels begin on half a cache line: what that costs is nothing there.
 uint64_t AlignmentOf(const PlanesSource& source) { return source.in >= 2048 ? 32 : 1; }
@@ -29,14 +27,11 @@ struct PanelValues {
 
 class Encoder {
  public:
-  explicit Encoder(const PlanesSource& source)
-      : source_(source), groups_((source.in + kPlaneInputs - 1) / kPlaneInputs) {
+  explicit Encoder(const PlanesSource& source) : source_(source), groups_(PlaneGroups(source.in)) {
     values_.rows.resize(static_cast<size_t>(source.in) * kPlaneChannels);
     values_.high.resize(static_cast<size_t>(groups_) * kPlaneGroup);
     values_.raw.resize(values_.high.size());
   }
-
-  int64_t panels() const { return (source_.out + kPlaneChannels - 1) / kPlaneChannels; }
 
   void Read(int64_t panel) {
     std::fill(values_.high.begin(), values_.high.end(), int16_t{0});
@@ -151,14 +146,14 @@ class Encoder {
   PanelValues values_;
 };
 
-Magnitudes Sum(const std::vector<Magnitudes>& all, const std::vector<uint8_t>& of, int which) {
+Magnitudes Sum(const std::vector<Magnitudes>& all, const std::vector<uint8_t>& of, size_t which) {
   Magnitudes sum{};
   for (size_t p = 0; p < all.size(); ++p)
-    for (size_t m = 0; m < sum.size() && (which < 0 || of[p] == which); ++m) sum[m] += all[p][m];
+    for (size_t m = 0; m < sum.size() && of[p] == which; ++m) sum[m] += all[p][m];
   return sum;
 }
 
-// The codes, most used first to last, and each panel's.
+// The codes that are used, in the order of their first panels, and each panel's.
 std::vector<PlaneCode> Classify(const std::vector<Magnitudes>& panels, const PlanesLevel& level,
                                 std::vector<uint8_t>* of) {
   std::vector<double> mean(panels.size());
@@ -171,7 +166,7 @@ std::vector<PlaneCode> Classify(const std::vector<Magnitudes>& panels, const Pla
   for (size_t i = 0; i < order.size(); ++i) (*of)[order[i]] = static_cast<uint8_t>(i * classes / order.size());
   std::vector<PlaneCode> codes(classes);
   for (int turn = 0; turn < kTurns; ++turn) {
-    for (size_t c = 0; c < classes; ++c) codes[c] = ChooseCode(Sum(panels, *of, static_cast<int>(c)), level.planes);
+    for (size_t c = 0; c < classes; ++c) codes[c] = ChooseCode(Sum(panels, *of, c), level.planes);
     for (size_t p = 0; p < panels.size(); ++p) {
       const auto bits = [&](const PlaneCode& code) { return CodeBits(code, panels[p]); };
       const auto best = std::min_element(codes.begin(), codes.end(),
@@ -196,6 +191,15 @@ PlaneCode PlainCode(const Magnitudes& histogram) {
   return best;
 }
 
+PlanesHeader HeaderOf(const PlanesSource& source, const std::vector<PlaneCode>& codes) {
+  PlanesHeader h;
+  h.scheme = source.scheme;
+  h.raw_bits = static_cast<uint8_t>(source.raw_bits);
+  h.out = static_cast<uint32_t>(source.out), h.in = static_cast<uint32_t>(source.in);
+  h.codes = static_cast<uint32_t>(codes.size()), h.scales = static_cast<uint32_t>(source.scales.size());
+  return h;
+}
+
 template <class T>
 void AppendTo(std::vector<std::byte>* out, const T* from, size_t count) {
   const auto* bytes = reinterpret_cast<const std::byte*>(from);
@@ -206,7 +210,7 @@ void AppendTo(std::vector<std::byte>* out, const T* from, size_t count) {
 
 PlanesPlan PlanPlanes(const PlanesSource& source, const PlanesLevel& level, Threads& threads) {
   CHECK(source.out > 0 && source.in > 0 && source.raw_bits >= 0 && source.raw_bits <= 8);
-  const int64_t panels = (source.out + kPlaneChannels - 1) / kPlaneChannels;
+  const int64_t panels = PlanePanels(source.out);
   std::vector<Magnitudes> histograms(static_cast<size_t>(panels));
   std::vector<std::array<uint64_t, 256>> counts(static_cast<size_t>(threads.count()));
   threads.For(panels, 1, [&](int64_t begin, int64_t end, int thread) {
@@ -223,9 +227,8 @@ PlanesPlan PlanPlanes(const PlanesSource& source, const PlanesLevel& level, Thre
   for (const auto& c : counts)
     for (size_t i = 0; i < all.size(); ++i) all[i] += c[i];
   plan.entropy = Entropy(all) + source.raw_bits;
-  const auto groups = static_cast<uint64_t>(source.in + kPlaneInputs - 1) / kPlaneInputs;
-  plan.bytes = sizeof(PlanesHeader) + plan.codes.size() * sizeof(PlaneCode) + source.scales.size() * 4 +
-               source.values.size() + static_cast<uint64_t>(panels) * 8 + kPad;
+  const auto groups = static_cast<uint64_t>(PlaneGroups(source.in));
+  plan.bytes = codec::HeadBytes(HeaderOf(source, plan.codes)) + codec::kPlanesPad;
   for (size_t p = 0; p < histograms.size(); ++p) {
     const PlaneCode& code = plan.codes[plan.of[p]];
     const double fields = static_cast<double>(groups * kPlaneGroup) * code.base_bits;
@@ -256,7 +259,7 @@ Result<std::vector<std::byte>> EncodePlanes(const PlanesSource& source, const Pl
       Body& b = bodies[p];
       encoder.Read(static_cast<int64_t>(p));
       b.code = plan.codes[plan.of[p]];
-      if (encoder.Append(b.code, &b.bytes, &b.literals) && b.literals <= kMostLiterals) continue;
+      if (encoder.Append(b.code, &b.bytes, &b.literals) && b.literals <= codec::kMostLiteralBytes) continue;
       b.bytes.clear();
       b.code = PlainCode(encoder.Histogram(nullptr));
       CHECK(encoder.Append(b.code, &b.bytes, &b.literals));
@@ -269,13 +272,8 @@ Result<std::vector<std::byte>> EncodePlanes(const PlanesSource& source, const Pl
     if (at == codes.end()) at = codes.insert(codes.end(), bodies[p].code);
     of[p] = static_cast<size_t>(at - codes.begin());
   }
-  PlanesHeader h;
-  h.scheme = source.scheme;
-  h.raw_bits = static_cast<uint8_t>(source.raw_bits);
-  h.out = static_cast<uint32_t>(source.out), h.in = static_cast<uint32_t>(source.in);
-  h.codes = static_cast<uint32_t>(codes.size()), h.scales = static_cast<uint32_t>(source.scales.size());
-  uint64_t at =
-      sizeof h + codes.size() * sizeof(PlaneCode) + source.scales.size() * 4 + source.values.size() + panels * 8;
+  PlanesHeader h = HeaderOf(source, codes);
+  uint64_t at = codec::HeadBytes(h);
   std::vector<uint32_t> index;
   const uint64_t alignment = AlignmentOf(source);
   for (size_t p = 0; p < panels; ++p) {
@@ -286,7 +284,7 @@ Result<std::vector<std::byte>> EncodePlanes(const PlanesSource& source, const Pl
     at += bodies[p].bytes.size();
     h.literals += bodies[p].literals;
   }
-  h.bytes = at + kPad;
+  h.bytes = at + codec::kPlanesPad;
   std::vector<std::byte> out;
   out.reserve(h.bytes);
   AppendTo(&out, &h, 1);

@@ -37,14 +37,15 @@ std::vector<std::byte> Encode(const Made& m, const PlanesLevel& level) {
   return std::move(block).value();
 }
 
+// The values v, exactly: scales are 0.5, and floats hold 24 bits.
 std::vector<int32_t> Decode(const std::vector<std::byte>& block) {
   const Planes planes(block.data());
-  const int64_t out = planes.header().out, in = planes.header().in, ld = planes.groups() * kPlaneInputs;
-  std::vector<int32_t> panel(static_cast<size_t>(16 * ld)), all;
-  for (int64_t p = 0; p < planes.panels(); ++p) {
-    UnpackPlanes(planes, p, 0, planes.groups(), panel.data(), ld);
-    for (int64_t c = 0; c < std::min<int64_t>(16, out - 16 * p); ++c)
-      all.insert(all.end(), panel.begin() + c * ld, panel.begin() + c * ld + in);
+  const double half = planes.header().scheme == PlaneScheme::kStep ? 0.5 : 0;
+  std::vector<float> row(planes.header().in);
+  std::vector<int32_t> all;
+  for (int64_t r = 0; r < int64_t{planes.header().out}; ++r) {
+    UnpackPlaneRow(block.data(), r, row.data());
+    for (const float w : row) all.push_back(static_cast<int32_t>(double{w} / 0.5 - half));
   }
   return all;
 }

@@ -5,8 +5,8 @@
 
 #include <algorithm>
 #include <array>
-#include <mutex>
 
+#include "base/try_for.h"
 #include "codec/ggml_blocks.h"
 #include "plan/machine.h"
 
@@ -94,15 +94,9 @@ Status Engine::ReadTokenizer() {
 Status Engine::TakeMemory() {
   constexpr uint64_t kPiece = 32 * kMiB;
   const auto pieces = static_cast<int64_t>((arena_.size().n + kPiece - 1) / kPiece);
-  std::mutex mutex;
-  Status failed;
-  threads_->For(pieces, 1, [&](int64_t begin, int64_t end, int) {
-    Status taken = arena_.Take(static_cast<uint64_t>(begin) * kPiece, static_cast<uint64_t>(end - begin) * kPiece);
-    if (taken.ok()) return;
-    const std::lock_guard lock(mutex);
-    failed = std::move(taken);
+  return TryFor(*threads_, pieces, 1, [&](int64_t begin, int64_t end, int) {
+    return arena_.Take(static_cast<uint64_t>(begin) * kPiece, static_cast<uint64_t>(end - begin) * kPiece);
   });
-  return failed;
 }
 
 View Engine::ComputeMel(std::span<const float> samples) {

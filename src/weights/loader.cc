@@ -5,11 +5,10 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
-#include <mutex>
 #include <unordered_map>
 
+#include "base/try_for.h"
 #include "codec/ggml_blocks.h"
 #include "codec/half.h"
 #include "codec/panel.h"
@@ -103,21 +102,13 @@ class Loader {
       return BadModel(fmt::format("{} changed while it was read; fetch it again", origin.file->path()));
     std::byte* const target = run_.At(id);
     constexpr int64_t kPiece = kMiB;
-    std::mutex mutex;
-    Status failed;
     const auto bytes = static_cast<int64_t>(origin.bytes);
-    threads_.For((bytes + kPiece - 1) / kPiece, 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t at = begin * kPiece; at < std::min(end * kPiece, bytes); at += kPiece) {
-        Status read = origin.file->ReadAt(origin.offset + static_cast<uint64_t>(at),
-                                          {target + at, static_cast<size_t>(std::min(kPiece, bytes - at))});
-        if (read.ok()) continue;
-        const std::lock_guard lock(mutex);
-        failed = std::move(read);
-      }
-    });
-    TRY(std::move(failed));
-    return CheckPlanes({target, origin.bytes}, slot.shape[0], slot.shape[1] * slot.shape[2], slot.name,
-                       Supports(Isa::kAvx2) ? Isa::kAvx2 : Isa::kPortable, &threads_);
+    TRY(TryFor(threads_, bytes, kPiece, [&](int64_t begin, int64_t end, int) -> Status {
+      return origin.file->ReadAt(origin.offset + static_cast<uint64_t>(begin),
+                                 {target + begin, static_cast<size_t>(end - begin)});
+    }));
+    return CheckPlanes({target, origin.bytes}, slot.shape[0], slot.shape[1] * slot.shape[2], slot.name, PlaneIsa(),
+                       &threads_);
   }
 
   // The scales of int8 codes that are in their panels.
@@ -171,20 +162,11 @@ class Loader {
       return BadModel(fmt::format("{} changed while it was read; fetch it again", origin.file->path()));
     const auto at_once = static_cast<int64_t>(share_ / panel_room);
     std::byte* const target = run_.At(id);
-    Status failed;
-    std::mutex mutex;
-    std::atomic<bool> stop{false};
-    const auto fail = [&](Status why) {
-      const std::lock_guard lock(mutex);
-      failed = std::move(why);
-      stop = true;
-    };
-    threads_.For(panels, 1, [&](int64_t begin, int64_t end, int thread) {
-      for (int64_t p = begin; p < end && !stop; p += at_once) {
+    return TryFor(threads_, panels, 1, [&](int64_t begin, int64_t end, int thread) -> Status {
+      for (int64_t p = begin; p < end; p += at_once) {
         const int64_t first = p * kPanel, last = std::min(out, std::min(end, p + at_once) * kPanel);
         std::byte* const rows = Rows(thread);
-        Status read = ReadRows(origin, first, last, row_bytes, rows);
-        if (!read.ok()) return fail(std::move(read));
+        TRY(ReadRows(origin, first, last, row_bytes, rows));
         const std::byte* const packed = turn ? Turned(thread) : rows;
         for (int64_t r = first; turn && r < last; ++r) {
           const std::byte* const from = rows + static_cast<uint64_t>(r - first) * row_bytes;
@@ -206,12 +188,12 @@ class Loader {
           else
             PackPanel(format, type, few, k, panel);
           if (codes && !AreCodes(panel + ScalesOffset(format, k), count))
-            return fail(BadModel(fmt::format("{}: rows of '{}' have no code of 127 or -127; they are not int8 by row",
-                                             origin.file->path(), slot.name)));
+            return BadModel(fmt::format("{}: rows of '{}' have no code of 127 or -127; they are not int8 by row",
+                                        origin.file->path(), slot.name));
         }
       }
+      return {};
     });
-    return failed;
   }
 
   // Rows that hold a code of 127 have got the scale 1 and stayed what they are; rows of zeros, 0.
@@ -265,23 +247,29 @@ class Loader {
   size_t share_;
 };
 
-// What the tensors of a model's own files and of its parts are: visit(slot, files, tensor, is_scale) for each that has a slot. A part
+// What the tensors of a model's own files and of its parts are: visit(slot, files, tensor, piece) for each that has a slot. A part
 // fills what is missing.
 enum class Piece : uint8_t { kWhole, kScale, kPlanes };
 using VisitTensor = FunctionRef<Status(uint32_t, const ModelFiles&, const TensorHeader&, Piece)>;
+
+// The matrix that a tensor's name belongs to, and what it is of it; scales have names of their own.
+std::pair<std::string_view, Piece> MatrixOf(std::string_view name) {
+  if (!name.ends_with(kPlanesSuffix)) return {name, Piece::kWhole};
+  name.remove_suffix(kPlanesSuffix.size());
+  return {name, Piece::kPlanes};
+}
+
 Status ForEachWeight(const ModelFiles& files, std::span<const NamedPart> parts, const Anatomy& anatomy,
                      VisitTensor visit) {
   const SlotsByName by_name = ByName(anatomy);
   std::vector<bool> seen(anatomy.slots().size());
   TRY(files.ForEachTensor([&](const TensorHeader& t) -> Status {
-    const bool planes = t.name.ends_with(kPlanesSuffix);
-    const std::string_view name =
-        std::string_view(t.name).substr(0, t.name.size() - (planes ? kPlanesSuffix.size() : 0));
+    const auto [name, piece] = MatrixOf(t.name);
     const std::optional<uint32_t> id = Lookup(by_name, name);
     if (id && seen[*id])
       return BadModel(fmt::format("'{}' is in the model's files twice; fetch them again", anatomy.at(*id).name));
     if (id) seen[*id] = true;
-    if (id) return visit(*id, files, t, planes ? Piece::kPlanes : Piece::kWhole);
+    if (id) return visit(*id, files, t, piece);
     if (IsTiedCopy(name)) return {};
     if (t.name.ends_with(kScale))
       if (const auto of = Lookup(by_name, t.name.substr(0, t.name.size() - kScale.size())))
@@ -295,13 +283,11 @@ Status ForEachWeight(const ModelFiles& files, std::span<const NamedPart> parts, 
     if (!part.files) continue;
     TRY(part.files->ForEachTensor([&](const TensorHeader& t) -> Status {
       if (!t.name.starts_with(part.from)) return {};
-      const bool planes = t.name.ends_with(kPlanesSuffix);
-      const size_t end = t.name.size() - (planes ? kPlanesSuffix.size() : 0);
-      const std::optional<uint32_t> id =
-          Lookup(by_name, part.to + std::string(t.name.substr(part.from.size(), end - part.from.size())));
+      const auto [name, piece] = MatrixOf(t.name);
+      const std::optional<uint32_t> id = Lookup(by_name, part.to + std::string(name.substr(part.from.size())));
       if (!id || seen[*id]) return {};
       seen[*id] = true;
-      return visit(*id, *part.files, t, planes ? Piece::kPlanes : Piece::kWhole);
+      return visit(*id, *part.files, t, piece);
     }));
   }
   uint64_t in_files = 0;

@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 
+#include "base/try_for.h"
 #include "codec/ggml_blocks.h"
 #include "models/model.h"
 #include "weights/loader.h"
@@ -77,9 +77,6 @@ Status PassRows(const Passage& p, int64_t grain, Threads& threads, Meter& meter,
   const int64_t half = p.from.paired == 0 ? p.half : 0;  // else they stand in pairs already
   const uint64_t row_bytes = GgmlBytes(*p.from.type, 1, cols), fitting = kPiece / 4 / std::max<uint64_t>(cols, 1);
   const int64_t at_once = std::max<int64_t>(1, static_cast<int64_t>(fitting) / grain) * grain;
-  std::mutex mutex;
-  Status failed;
-  std::atomic<bool> stop{false};
   const auto pass = [&](int64_t first, int64_t count, std::vector<std::byte>& raw, std::vector<float>& wide,
                         int thread) -> Status {
     const auto bytes = static_cast<uint64_t>(count) * row_bytes;
@@ -97,19 +94,13 @@ Status PassRows(const Passage& p, int64_t grain, Threads& threads, Meter& meter,
     if (!meter.Pass(bytes)) return Error{Code::kInterrupted, "interrupted; nothing was left behind"};
     return {};
   };
-  threads.For(p.rows, grain, [&](int64_t begin, int64_t end, int thread) {
+  return TryFor(threads, p.rows, grain, [&](int64_t begin, int64_t end, int thread) -> Status {
     const int64_t most = std::min(at_once, end - begin);
     std::vector<std::byte> raw(static_cast<uint64_t>(most) * row_bytes);
     std::vector<float> wide(static_cast<size_t>(most * p.cols));
-    for (int64_t r = begin; r < end && !stop; r += at_once) {
-      Status passed = pass(r, std::min(at_once, end - r), raw, wide, thread);
-      if (passed.ok()) continue;
-      stop = true;
-      const std::lock_guard lock(mutex);
-      if (failed.ok()) failed = std::move(passed);
-    }
+    for (int64_t r = begin; r < end; r += at_once) TRY(pass(r, std::min(at_once, end - r), raw, wide, thread));
+    return {};
   });
-  return failed;
 }
 
 }  // namespace sotto

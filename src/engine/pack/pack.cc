@@ -67,7 +67,7 @@ class Packer {
     for (const PackedMatrix& m : matrices_) bytes += m.origin.bytes;
     total_ = bytes * 2;
     Meter meter(total_, progress_);
-    for (PackedMatrix& m : matrices_) TRY(Survey(&m, threads_, meter));
+    for (PackedMatrix& m : matrices_) TRY(Survey(&m, request_.mode == PackMode::kHalves, threads_, meter));
     done_ = bytes;
     return {};
   }
@@ -199,8 +199,7 @@ class Packer {
       t.elements = slot.Elements(), t.bytes = origin.bytes;
       const uint64_t at = room + listing.bytes;
       if (const auto m = matrix_of(id); m == matrices_.end()) {
-        Meter quiet(1, [](uint64_t, uint64_t) { return true; });
-        TRY(CopyBytes(*origin.file, origin.offset, origin.bytes, file, at, &quiet));
+        TRY(CopyBytes(*origin.file, origin.offset, origin.bytes, file, at, nullptr));
         listing.Add(slot.name, t.scheme, ShapeOf(slot), origin.bytes);
       } else {
         SourceState counted, written;
@@ -254,12 +253,13 @@ class Packer {
 Result<Packed> Pack(const ModelDir& dir, const PackRequest& request, ConvertProgress progress) {
   if (!dir.gguf_path.empty())
     return Usage("packing starts from a Hugging Face directory, and this is a .gguf; give its original");
-  const PlanesLevel level = TRY(LevelOf(request.level));
   if (request.mode == PackMode::kRate && (request.bits > 0) == (request.size > 0))
     return Usage("say how small: --bits a weight, --size of the file, --memory of the process, or --lossless");
   TRY(CheckOut(dir, {.weights = "", .out = request.out, .force = request.force}, false));
   PackRequest r = request;
   if (r.threads == 0) r.threads = Threads::Available();
+  if (r.level.empty()) r.level = r.mode == PackMode::kHalves ? "archive" : "fast";
+  const PlanesLevel level = TRY(LevelOf(r.level));
   const Original original = TRY(OpenOriginal(dir));
   return Packer(original, r, level, progress).Run();
 }

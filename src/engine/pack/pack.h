@@ -21,7 +21,7 @@ struct PackRequest {
   double bits = 0;               // kRate: a weight of all packed matrices, all that the blocks hold counted; or
   uint64_t size = 0;             // bytes of model.safetensors
   bool scale_of_tensor = false;  // kInt8: one scale a matrix, not one a row
-  std::string level = "fast";    // fast, mid, archive: how many planes
+  std::string level;             // fast, mid, archive: how many planes; "": fast, of kHalves archive
   std::string out;               // a directory
   bool force = false;
   int threads = 0;  // 0: all CPUs of this process

@@ -72,9 +72,8 @@ void SourceState::AddError(double squares) {
   squares_ += squares;
 }
 
-Status Survey(PackedMatrix* m, Threads& threads, Meter& meter) {
+Status Survey(PackedMatrix* m, bool halves, Threads& threads, Meter& meter) {
   std::mutex mutex;
-  const bool halves = m->origin.type->name == "F16" || m->origin.type->name == "BF16";
   const bool bf16 = m->origin.type->name == "BF16";
   m->row_largest.assign(static_cast<size_t>(m->rows), 0);
   // Sums by row, added in their order: the same on every machine.

@@ -17,12 +17,12 @@ struct PackedMatrix {
   double power = 0;   // mean square
   float largest = 0;  // magnitude
   std::vector<float> row_largest;
-  std::array<uint64_t, 128> tops{};  // of a half's bits 8 … 14
+  std::array<uint64_t, 128> tops{};  // with `halves`: of bits 8 … 14
   uint64_t elements() const { return static_cast<uint64_t>(rows * cols); }
 };
 
-// Fills in what the matrix's numbers tell; passes them by `meter`.
-Status Survey(PackedMatrix* m, Threads& threads, Meter& meter);
+// Fills in what the matrix's numbers tell, with `halves` the bits of F16 or BF16, too; passes them by `meter`.
+Status Survey(PackedMatrix* m, bool halves, Threads& threads, Meter& meter);
 
 // Errors of reading and of quantizing, from all threads.
 class SourceState {

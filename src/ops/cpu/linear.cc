@@ -160,15 +160,14 @@ struct CpuBackend::LinearCall {
   }
 
   void QuantizeRows(int64_t row, int64_t rows, const Areas& s) const {
-    if (product != nullptr || (planes != nullptr && !int8_planes())) {
-      auto* inputs = reinterpret_cast<BlockInputs*>(s.rows);
-      for (int64_t r = 0; r < rows; ++r) kernels.quantize_blocks(x.F32(row + r), w.in, inputs + r, rows);
-      return;
-    }
+    auto* const inputs = reinterpret_cast<BlockInputs*>(s.rows);
     if (int8_planes()) {
-      auto* inputs = reinterpret_cast<BlockInputs*>(s.rows);
       for (int64_t r = 0; r < rows; ++r)
         s.row_scales[r] = kernels.quantize_whole(x.F32(row + r), w.in, inputs + r, rows);
+      return;
+    }
+    if (product != nullptr || planes != nullptr) {
+      for (int64_t r = 0; r < rows; ++r) kernels.quantize_blocks(x.F32(row + r), w.in, inputs + r, rows);
       return;
     }
     const int64_t padded = row_bytes / kernels.activation_bytes;

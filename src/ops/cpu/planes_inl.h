@@ -8,6 +8,8 @@
 // Literals that fit the kernel's bytes are put where they belong before the product; what others lack is added as it comes, kStep's
 // into a second sum.
 #pragma once
+#include <utility>
+
 #include "ops/cpu/blocks_inl.h"
 
 namespace sotto::cpu {
@@ -52,7 +54,6 @@ void PlaneProductOf(const PlanePanel& panel, Isa isa, const BlockInputs* x, int 
   PlaneReader reader(panel, isa);
   PlaneLiterals missing(panel);
   std::memset(acc, 0, static_cast<size_t>(m) * kPanel * sizeof(float));
-  std::memset(literals, 0, static_cast<size_t>(m) * kPanel * sizeof(float));
   bool any = false;
   alignas(64) uint8_t decoded[kPlaneChunk * kPlaneGroup] = {};
   for (int64_t g = 0; g < panel.groups; g += kPlaneChunk) {
@@ -66,7 +67,7 @@ void PlaneProductOf(const PlanePanel& panel, Isa isa, const BlockInputs* x, int 
         code = static_cast<uint8_t>(larger);
         return;
       }
-      any = true;
+      if (!std::exchange(any, true)) std::memset(literals, 0, static_cast<size_t>(m) * kPanel * sizeof(float));
       const int64_t group = place / kPlaneGroup % kPlaneChunk, channel = place % kPlaneGroup / kPlaneInputs;
       const int64_t input = group % kPlaneBlock * kPlaneInputs + place % kPlaneInputs;
       const BlockInputs* rows = x + group / kPlaneBlock * m;
