@@ -10,6 +10,7 @@
 #include "engine/report.h"
 #include "process.h"
 #include "running.h"
+#include "weights/stream.h"
 
 namespace sotto {
 namespace {

@@ -107,6 +107,8 @@ class PlaneReader {
   PlanePanel panel;
   int64_t group = 0;
   std::array<uint64_t, kMostPlanes> bits{};  // taken of each plane so far
+  std::array<std::array<uint8_t, 16>, 3> lookup{};  // a decoder's own, for `lookup_offset`
+  int lookup_offset = -1;
 
  private:
   void (*decode_)(PlaneReader*, int groups, int offset, uint8_t* to);
@@ -118,16 +120,24 @@ class PlaneLiterals {
   explicit PlaneLiterals(const PlanePanel& panel) : at_(panel.literals), end_(panel.literals_end) {}
   template <class Visit>
   void Before(int64_t end, const Visit& visit) {
-    while (end_ - at_ >= 2 && (at_[1] == 0 || place_ + at_[0] + 1 < end)) {
-      place_ += (at_[0] + 1) * (at_[1] == 0 ? 256 : 1);
-      int missing = static_cast<int8_t>(at_[1]);
-      at_ += 2;
-      if (missing == kFar && end_ - at_ >= 2) {
-        missing = static_cast<int16_t>(at_[0] | at_[1] << 8);
-        at_ += 2;
+    const uint8_t* at = at_;  // not the members: what `visit` writes may be bytes, which may be anything's
+    int64_t place = place_;
+    while (end_ - at >= 2) {
+      int missing = static_cast<int8_t>(at[1]);
+      const int64_t gap = at[0] + 1;
+      if (missing != 0 && place + gap >= end) break;
+      at += 2;
+      place += missing == 0 ? gap * 256 : gap;
+      if (missing == 0) continue;
+      if (missing == kFar && end_ - at >= 2) {
+        missing = static_cast<int16_t>(at[0] | at[1] << 8);
+        at += 2;
+        if (missing == 0) continue;
       }
-      if (missing != 0) visit(place_, missing);
+      visit(place, missing);
     }
+    at_ = at;
+    place_ = place;
   }
   bool done() const { return at_ == end_; }
   static constexpr int kFar = -128;

@@ -9,6 +9,7 @@
 #include "base/try_for.h"
 #include "codec/ggml_blocks.h"
 #include "plan/machine.h"
+#include "weights/stream.h"
 
 namespace sotto {
 
@@ -32,6 +33,9 @@ Status CheckWritable(const Planned& planned) {
 }
 
 }  // namespace
+
+Engine::Engine() = default;
+Engine::~Engine() = default;
 
 Result<std::unique_ptr<Engine>> Engine::Open(Planned planned, const std::function<bool(uint64_t, uint64_t)>& progress) {
   if (!planned.layout.model->runs())
@@ -90,8 +94,11 @@ Status Engine::Fill(const std::function<bool(uint64_t, uint64_t)>& progress) {
   if (planned_.request.direct) bounce = WholePages(run(kRunning)[slots.bounce]);
   stream_ = TRY(LayerStream::Start(
       {anatomy, run(kRunning), layout().streamed, std::move(streamed), run(kRunning)[slots.stream_staging], bounce}));
+  gate_ = stream_.get();
   return {};
 }
+
+Status Engine::passed() const { return stream_ == nullptr ? Status() : stream_->status(); }
 
 Status Engine::ReadTokenizer() {
   if (!planned_.tokenizer) return {};

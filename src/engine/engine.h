@@ -6,12 +6,14 @@
 #include "engine/planning.h"
 #include "text/tokenizer.h"
 #include "text/whisper_rules.h"
-#include "weights/stream.h"
 
 namespace sotto {
 
+class LayerStream;
+
 class Engine {
  public:
+  ~Engine();
   // Maps the arena and fills it. kOverBudget when the plan does not fit (before anything is read) or the system does not give what
   // it promised; kBadModel for files. `progress(done, total)` bytes; false interrupts.
   static Result<std::unique_ptr<Engine>> Open(Planned planned, const std::function<bool(uint64_t, uint64_t)>& progress);
@@ -25,9 +27,9 @@ class Engine {
   const WhisperTokens& tokens() const { return tokens_; }
   LogMel& mel() { return *mel_; }
   const Arena& arena() const { return arena_; }
-  Run run(Phases phase) const { return {*planned_.layout.anatomy, planned_.layout.plan, arena_, phase, stream_.get()}; }
+  Run run(Phases phase) const { return {*planned_.layout.anatomy, planned_.layout.plan, arena_, phase, gate_}; }
   // Whether all layers that passes needed so far could be read; a pass that lacked one has ended early and means nothing.
-  Status passed() const { return stream_ == nullptr ? Status() : stream_->status(); }
+  Status passed() const;
   const LayerStream* stream() const { return stream_.get(); }
 
   // Log-mel of one window's samples into the model's input, and the encoder over it: what Model::Encode gives.
@@ -35,7 +37,7 @@ class Engine {
   View ComputeMel(std::span<const float> samples);
 
  private:
-  Engine() = default;
+  Engine();
   Status TakeMemory();
   Status ReadTokenizer();
   Status Fill(const std::function<bool(uint64_t, uint64_t)>& progress);
@@ -47,6 +49,7 @@ class Engine {
   std::optional<Tokenizer> tokenizer_;
   WhisperTokens tokens_;
   std::optional<LogMel> mel_;
+  LayerGate* gate_ = nullptr;
   std::unique_ptr<LayerStream> stream_;  // its thread writes into the arena: gone first
 };
 

@@ -63,7 +63,7 @@ void PlaneProductOf(const PlanePanel& panel, Isa isa, const BlockInputs* x, int 
       uint8_t& code = decoded[place % (kPlaneChunk * kPlaneGroup)];
       const int larger = Kind::kShape.offset == 0 ? static_cast<int8_t>(code) + more : code + more;
       if (Kind::kShape.offset == 0 ? larger >= -127 && larger <= 127
-                                   : larger >= 0 && larger < 2 * Kind::kShape.offset) {
+                                   : static_cast<uint32_t>(larger) < 2 * Kind::kShape.offset) {
         code = static_cast<uint8_t>(larger);
         return;
       }
