@@ -13,6 +13,7 @@ struct PackedMatrix {
   uint32_t id = 0;
   const Slot* slot = nullptr;
   WeightOrigin origin;
+  const std::byte* memory = nullptr;  // where its rows lie, instead of origin's file
   int64_t rows = 0, cols = 0, taps = 1;
   double power = 0;   // mean square
   float largest = 0;  // magnitude
