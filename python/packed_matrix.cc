@@ -79,12 +79,10 @@ std::string Answer(const Status& done) { return done.ok() ? "{}" : Text(done.err
 
 class PackedMatrix {
  public:
-  std::string Encode(const nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>& array,
-                     const std::string& type, const std::string& mode, double bits, const std::string& level,
-                     bool per_channel, int threads) {
-    const MatrixInMemory matrix{static_cast<const std::byte*>(array.data()), FindGgmlType(type),
-                                static_cast<int64_t>(array.shape(0)), static_cast<int64_t>(array.shape(1))};
-    CHECK(matrix.type != nullptr && matrix.type->bytes == array.itemsize());
+  std::string Encode(const Array<const uint8_t, 1>& bytes, int64_t rows, int64_t columns, const std::string& type,
+                     const std::string& mode, double bits, const std::string& level, bool per_channel, int threads) {
+    const MatrixInMemory matrix{reinterpret_cast<const std::byte*>(bytes.data()), FindGgmlType(type), rows, columns};
+    CHECK(matrix.type != nullptr && bytes.size() == static_cast<uint64_t>(rows * columns) * matrix.type->bytes);
     PackRequest request;
     request.mode = mode == "int8" ? PackMode::kInt8 : mode == "lossless" ? PackMode::kHalves : PackMode::kRate;
     request.bits = bits;
@@ -113,7 +111,8 @@ class PackedMatrix {
     return Answer(ran.ok() ? checked : ran);
   }
 
-  nb::tuple shape() const { return nb::make_tuple(header().out, header().in); }
+  int64_t rows() const { return header().out; }
+  int64_t columns() const { return header().in; }
   uint64_t bytes() const { return data_.size(); }
   double error_db() const { return error_db_; }
   double max_error() const { return max_error_; }
@@ -193,14 +192,15 @@ void BindPackedMatrix(nb::module_& m) {
   nb::class_<PackedMatrix>(m, "PackedMatrix",
                            "What sotto.CompressedTensor is made of; encode() or open() goes first, and must succeed.")
       .def(nb::init<>())
-      .def("encode", &PackedMatrix::Encode, "array"_a.noconvert(), "type"_a, "mode"_a, "bits"_a, "level"_a,
-           "per_channel"_a, "threads"_a)
+      .def("encode", &PackedMatrix::Encode, "bytes"_a.noconvert(), "rows"_a, "columns"_a, "type"_a, "mode"_a, "bits"_a,
+           "level"_a, "per_channel"_a, "threads"_a)
       .def("open", &PackedMatrix::Open, "bytes"_a.noconvert(), "copy"_a, "threads"_a)
       .def("payload", [](nb::handle_t<PackedMatrix> self) { return nb::cast<const PackedMatrix&>(self).Payload(self); })
       .def("decode", &PackedMatrix::Decode, "first"_a, "out"_a.noconvert(), "threads"_a)
       .def("multiply", &PackedMatrix::Multiply, "x"_a.noconvert(), "out"_a.noconvert(), "fast"_a, "threads"_a)
       .def("entropy", &PackedMatrix::Entropy)
-      .def_prop_ro("shape", &PackedMatrix::shape)
+      .def_prop_ro("rows", &PackedMatrix::rows)
+      .def_prop_ro("columns", &PackedMatrix::columns)
       .def_prop_ro("nbytes", &PackedMatrix::bytes)
       .def_prop_ro("scheme", &PackedMatrix::Scheme)
       .def_prop_ro("error_db", &PackedMatrix::error_db)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, cast
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 from . import BadModel, Usage, _raise_error, _sotto
 
@@ -58,7 +58,6 @@ class CompressedTensor:
         >>> bool(np.allclose(t.matmul(x), x @ t.decode().T, atol=1e-3))
         True
 
-    Of the attributes, `bits` counts all bytes for each weight; `entropy` is what an ideal code of single weights takes;
     `error_db` is 10 log10(power of the weights / power of the error), infinite without one; from_bytes() doesn't know it, nor
     `max_error`: None.
     """
@@ -104,7 +103,9 @@ class CompressedTensor:
             raise Usage("int8 arrays are kept bit for bit; leave bits away")
         self._matrix = _sotto.PackedMatrix()
         how, rate = (mode or "int8", 0.0) if bits is None else ("rate", 0.0 + bits)
-        _raise_error(self._matrix.encode(matrix, kind, how, rate, level or "", per_channel, _threads(threads)))
+        rows, columns = matrix.shape
+        _raise_error(self._matrix.encode(matrix.reshape(-1).view(np.uint8), rows, columns, kind, how, rate, level or "",
+                                         per_channel, _threads(threads)))
         self.dtype = np.dtype({"F16": "float16", "I8": "int8"}.get(kind, "float32"))
         self.error_db, self.max_error = self._matrix.error_db, self._matrix.max_error
 
@@ -136,12 +137,12 @@ class CompressedTensor:
         return view
 
     def _writable(self) -> npt.NDArray[np.uint8]:
-        return cast("npt.NDArray[np.uint8]", self._matrix.payload())
+        return self._matrix.payload()
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows (outputs of a linear layer) and columns (its inputs)."""
-        return cast("tuple[int, int]", self._matrix.shape)
+        return self._matrix.rows, self._matrix.columns
 
     @property
     def size(self) -> int:
@@ -160,18 +161,22 @@ class CompressedTensor:
 
     @property
     def bits(self) -> float:
+        """A weight, all bytes counted."""
         return 8 * self.nbytes / self.size
 
     @property
     def entropy(self) -> float:
+        """What an ideal code of single weights takes, in bits each. Decodes all of them."""
         return self._matrix.entropy()
 
     @property
     def ratio_over_int8(self) -> float:
+        """Bytes of int8 weights, without their scales, over `nbytes`."""
         return self.size / self.nbytes
 
     @property
     def ratio_over_fp16(self) -> float:
+        """Bytes of fp16 weights over `nbytes`."""
         return 2 * self.size / self.nbytes
 
     def decode(

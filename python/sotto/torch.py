@@ -95,7 +95,8 @@ class CompressedLinear(nn.Module):
         made.bias = linear.bias
         made.planes = torch.from_numpy(weight._writable())
         made._read = (made._stamp(), weight)
-        return made.train(linear.training)
+        made.train(linear.training)
+        return made
 
     def _stamp(self) -> tuple[int, int]:
         return self.planes.data_ptr(), 0 if self.planes.is_inference() else self.planes._version
