@@ -142,7 +142,7 @@ PlaneFloats::PlaneFloats(const Planes& planes, int64_t panel, Isa isa)
 namespace {
 
 // A group of bytes, four inputs of a channel after the other, as numbers [4][16]. Loops that compilers vectorize.
-void WidenGroup(const uint8_t* bytes, float half, const float* scale, float* tile) {
+void WidenGroup(const uint8_t* bytes, float half, const float* scale, float* __restrict tile) {
   uint32_t inputs[kPlaneChannels];
   std::memcpy(inputs, bytes, sizeof inputs);
   for (int i = 0; i < kPlaneInputs; ++i)
