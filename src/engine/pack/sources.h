@@ -13,12 +13,12 @@ struct PackedMatrix {
   uint32_t id = 0;
   const Slot* slot = nullptr;
   WeightOrigin origin;
-  const std::byte* memory = nullptr;  // where its rows lie, instead of origin's file
   int64_t rows = 0, cols = 0, taps = 1;
   double power = 0;   // mean square
   float largest = 0;  // magnitude
   std::vector<float> row_largest;
-  std::array<uint64_t, 128> tops{};  // with `halves`: of bits 8 … 14
+  std::array<uint64_t, 128> tops{};   // with `halves`: of bits 8 … 14
+  const std::byte* memory = nullptr;  // where its rows lie, instead of origin's file
   uint64_t elements() const { return static_cast<uint64_t>(rows * cols); }
 };
 
