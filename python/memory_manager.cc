@@ -1,22 +1,18 @@
-// _sotto.MemoryManager: what python/sotto/memory.py makes sotto.MemoryManager of. Answers are JSON texts, as in
+// _sotto.MemoryManager: what python/sotto/__init__.py makes sotto.MemoryManager of. Answers are JSON texts, as in
 // module.cc. It is used with Python's lock held, except while it plans.
 #include "memory_manager.h"
 
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
-#include "base/json.h"
+#include "answer.h"
 #include "engine/admission_report.h"
-#include "engine/report.h"
 
 namespace sotto {
 namespace {
 
 namespace nb = nanobind;
 using namespace nb::literals;
-
-std::string Text(const Json& document) { return document.dump(-1, ' ', false, Json::error_handler_t::replace); }
-std::string Text(const Error& error) { return Text(Json{{"error", ErrorJson(error)}}); }
 
 class Manager {
  public:

@@ -1,13 +1,15 @@
 // _sotto: the planner for Python. Not the interface, which is python/sotto/__init__.py: each function that can fail answers
 // with one JSON document, as `sotto plan --json` prints it, or {"error": …}; Python makes a report or an exception of it.
+#include <malloc.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 
+#include "answer.h"
 #include "engine/planning.h"
-#include "engine/report.h"
 #include "memory_manager.h"
+#include "packed_matrix.h"
 #include "plan/machine.h"
 
 namespace sotto {
@@ -15,9 +17,6 @@ namespace {
 
 namespace nb = nanobind;
 using namespace nb::literals;
-
-std::string Text(const Json& document) { return document.dump(-1, ' ', false, Json::error_handler_t::replace); }
-std::string Text(const Error& error) { return Text(Json{{"error", ErrorJson(error)}}); }
 
 // The document, and the table for people as a JSON string ("" beside an error).
 using Answer = std::pair<std::string, std::string>;
@@ -67,6 +66,7 @@ std::string ParseSizeAnswer(const std::string& text) {
 
 NB_MODULE(_sotto, m) {
   m.doc() = "The planner behind the package sotto, which is what to import.";
+  nb::set_leak_warnings(false);  // tensors of torch that are alive when Python ends hold on to matrices
   m.attr("version") = SOTTO_VERSION;
   m.def("plan", PlanAnswer, "model"_a, "memory"_a.none(), "weights"_a, "kv"_a, "context"_a, "batch"_a, "beam"_a, "tp"_a,
         "audio_seconds"_a, "encoder_seq_length"_a, "threads"_a, "require_fit"_a,
@@ -87,7 +87,10 @@ NB_MODULE(_sotto, m) {
   m.def(
       "set_catalog_dir", [](const nb::bytes& path) { SetCatalogDir(Path(path)); }, "path"_a,
       "Where the package keeps them; SOTTO_CATALOG goes before it.");
+  m.def(
+      "give_back_memory", [] { malloc_trim(0); }, "Gives what the C library holds free back to the system.");
   BindMemoryManager(m);
+  BindPackedMatrix(m);
 }
 
 }  // namespace sotto

@@ -26,8 +26,8 @@ from typing import Any, SupportsIndex, TypedDict, cast
 
 from . import _sotto
 
-__all__ = ["Audio", "BadModel", "Budget", "Error", "Memory", "MemoryManager", "OverBudget", "Phase", "Report", "Slot", "Usage",
-           "Workload", "available_memory", "catalog", "parse_size", "plan"]
+__all__ = ["Audio", "BadModel", "Budget", "CompressedTensor", "Error", "Memory", "MemoryManager", "OverBudget", "Phase", "Report",
+           "Slot", "Usage", "Workload", "available_memory", "catalog", "parse_size", "plan"]
 __version__: str = _sotto.version
 
 _sotto.set_catalog_dir(os.fsencode(os.path.join(os.path.dirname(os.path.abspath(_sotto.__file__)), "catalog")))
@@ -454,3 +454,6 @@ class MemoryManager:
         answer = self._manager.threshold()
         _raise_error(answer)
         return cast(int, json.loads(answer)["bytes"])
+
+
+from .compressed import CompressedTensor  # noqa: E402  (it needs the errors above)

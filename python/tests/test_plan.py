@@ -347,7 +347,8 @@ class Package(unittest.TestCase):
             self.skipTest("mypy is not installed")
         self.assertTrue((self.place / "py.typed").exists() and (self.place / "_sotto.pyi").exists())
         with tempfile.TemporaryDirectory() as directory:
-            for what in (["-p", "sotto"], [str(ROOT / "python/tests/typed_use.py")]):
+            modules = ["sotto", "sotto.compressed", *(["sotto.torch"] if importlib.util.find_spec("torch") else [])]
+            for what in ([word for name in modules for word in ("-m", name)], [str(ROOT / "python/tests/typed_use.py")]):
                 ran = subprocess.run([sys.executable, "-m", "mypy", "--strict", "--cache-dir", directory, *what],
                                      cwd=directory, capture_output=True, text=True)
                 self.assertEqual(ran.returncode, 0, ran.stdout + ran.stderr)

@@ -3,6 +3,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import assert_type
 
+import numpy as np
+import numpy.typing as npt
 import sotto
 
 
@@ -36,3 +38,10 @@ memory = sotto.MemoryManager("tiny", total="8GiB", available=2**30)
 assert_type(memory.get_recommended_quantization(), str | None)
 assert_type(memory.can_load_model("fp16"), bool)
 memory.register_model_load(16)  # type: ignore[arg-type]
+
+tensor = sotto.CompressedTensor(np.zeros((2, 3), np.float32), bits=4.3, level="mid")
+assert_type(tensor.shape, tuple[int, int])
+assert_type(tensor.error_db, float | None)
+assert_type(tensor.matmul(np.zeros((1, 3), np.float32)), npt.NDArray[np.float32])
+sotto.CompressedTensor.from_bytes("text")  # type: ignore[arg-type]
+sotto.CompressedTensor(None, mode="int4")  # type: ignore[arg-type]

@@ -19,7 +19,6 @@ using codec::HeadBytes, codec::kMostLiteralBytes, codec::kPlanesPad, codec::Valu
 namespace {
 
 constexpr uint64_t kMostFill = 31;  // zeros before a panel
-constexpr int64_t kMostSide = int64_t{1} << 24;
 
 Error Bad(const std::string& what, const std::string& why) {
   return {Code::kBadModel, fmt::format("the packed tensor '{}' {}; pack the model again", what, why)};
@@ -140,12 +139,45 @@ PlaneFloats::PlaneFloats(const Planes& planes, int64_t panel, Isa isa)
       reader_(planes.Panel(panel), isa),
       literals_(reader_.panel) {}
 
+namespace {
+
+// A group of bytes, four inputs of a channel after the other, as numbers [4][16]. Loops that compilers vectorize.
+void WidenGroup(const uint8_t* bytes, float half, const float* scale, float* __restrict tile) {
+  uint32_t inputs[kPlaneChannels];
+  std::memcpy(inputs, bytes, sizeof inputs);
+  for (int i = 0; i < kPlaneInputs; ++i)
+    for (int c = 0; c < kPlaneChannels; ++c) {
+      const auto value = static_cast<int32_t>(inputs[c] << (24 - 8 * i)) >> 24;
+      tile[i * kPlaneChannels + c] = (static_cast<float>(value) + half) * scale[c];
+    }
+}
+
+}  // namespace
+
+// Without raw fields: a few groups at a time, and literals behind.
+void PlaneFloats::NextBytes(int64_t groups, float half, const float* scale, float* tile) {
+  constexpr int64_t kAtOnce = 16;
+  uint8_t bytes[kAtOnce * kPlaneGroup];
+  for (; groups > 0; groups -= kAtOnce, tile += kAtOnce * kPlaneGroup) {
+    const int64_t first = reader_.group * kPlaneGroup, count = std::min(groups, kAtOnce);
+    reader_.Next(static_cast<int>(count), 0, bytes);
+    for (int64_t g = 0; g < count; ++g) WidenGroup(bytes + g * kPlaneGroup, half, scale, tile + g * kPlaneGroup);
+    literals_.Before(reader_.group * kPlaneGroup, [&](int64_t place, int missing) {
+      const int64_t at = place - first, channel = at % kPlaneGroup / kPlaneInputs;
+      const int value = static_cast<int8_t>(bytes[at]) + missing;
+      tile[at / kPlaneGroup * kPlaneGroup + at % kPlaneInputs * kPlaneChannels + channel] =
+          (static_cast<float>(value) + half) * scale[channel];
+    });
+  }
+}
+
 void PlaneFloats::Next(int64_t groups, float* tile) {
   const PlanesHeader& h = planes_.header();
   float scale[kPlaneChannels] = {};
   for (int64_t c = 0; c < kPlaneChannels && h.scales > 0 && first_channel_ + c < int64_t{h.out}; ++c)
     scale[c] = planes_.Scale(first_channel_ + c);
   const float half = h.scheme == PlaneScheme::kStep ? 0.5F : 0;
+  if (h.raw_bits == 0) return NextBytes(groups, half, scale, tile);
   for (; groups > 0; --groups, tile += kPlaneInputs * kPlaneChannels) {
     const uint8_t* raw_fields = reader_.panel.raw + reader_.group * 8 * h.raw_bits;
     int values[kPlaneGroup];
@@ -166,16 +198,43 @@ void PlaneFloats::Next(int64_t groups, float* tile) {
   }
 }
 
-void UnpackPlaneRow(const std::byte* data, int64_t row, float* out) {
+void UnpackPlaneRows(const std::byte* data, int64_t first, int64_t count, float* out) {
+  constexpr int64_t kGroupsAtOnce = 32;
   const Planes planes(data);
-  const int64_t in = planes.header().in;
-  PlaneFloats floats(planes, row / kPlaneChannels, PlaneIsa());
-  float tile[kPlaneInputs * kPlaneChannels];
-  for (int64_t k = 0; k < in; k += kPlaneInputs) {
-    floats.Next(1, tile);
-    for (int64_t i = 0; i < std::min<int64_t>(kPlaneInputs, in - k); ++i)
-      out[k + i] = tile[i * kPlaneChannels + row % kPlaneChannels];
+  const int64_t in = planes.header().in, end = first + count;
+  CHECK(first >= 0 && count >= 0 && end <= int64_t{planes.header().out});
+  float tile[kGroupsAtOnce * kPlaneGroup];
+  for (int64_t row = first; row < end;) {
+    const int64_t channel = row % kPlaneChannels, rows = std::min(kPlaneChannels - channel, end - row);
+    PlaneFloats floats(planes, row / kPlaneChannels, PlaneIsa());
+    for (int64_t k = 0; k < in; k += kGroupsAtOnce * kPlaneInputs) {
+      const int64_t inputs = std::min(kGroupsAtOnce * kPlaneInputs, in - k);
+      floats.Next(PlaneGroups(inputs), tile);
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t i = 0; i < inputs; ++i)
+          out[(row - first + r) * in + k + i] = tile[i * kPlaneChannels + channel + r];
+    }
+    row += rows;
   }
+}
+
+double PlanesEntropy(const std::byte* data) {
+  const Planes planes(data);
+  const PlanesHeader& h = planes.header();
+  std::array<uint64_t, 256> counts{};
+  for (int64_t p = 0; p < planes.panels(); ++p) {
+    PlaneReader reader(planes.Panel(p), PlaneIsa());
+    PlaneLiterals literals(reader.panel);
+    for (int64_t g = 0; g < planes.groups(); ++g) {
+      int values[kPlaneGroup];
+      WithLiterals(&reader, &literals, values);
+      for (int j = 0; j < kPlaneGroup; ++j)  // without what fills up groups and panels
+        if (p * kPlaneChannels + j / kPlaneInputs < int64_t{h.out} &&
+            g * kPlaneInputs + j % kPlaneInputs < int64_t{h.in})
+          ++counts[static_cast<size_t>(std::clamp(values[j], -128, 127) + 128)];
+    }
+  }
+  return Entropy(counts) + h.raw_bits;
 }
 
 namespace {
@@ -231,7 +290,7 @@ Status CheckPlanesHeader(const PlanesHeader& h, uint64_t bytes, int64_t out, int
   if (!halves && h.scheme != PlaneScheme::kInt8 && h.scheme != PlaneScheme::kStep) return bad("has an unknown scheme");
   if (halves ? h.raw_bits != 8 : h.raw_bits > (h.scheme == PlaneScheme::kInt8 ? 0 : 8))
     return bad("has a wrong number of raw bits");
-  if (h.out != out || h.in != in || out <= 0 || in <= 0 || out > kMostSide || in > kMostSide)
+  if (h.out != out || h.in != in || out <= 0 || in <= 0 || out > kMostPlaneSide || in > kMostPlaneSide)
     return bad(fmt::format("is {} x {}, not {} x {} as config.json has it", h.out, h.in, out, in));
   if (h.codes == 0 || h.codes > 255 || (halves ? h.scales != 0 : h.scales != 1 && h.scales != h.out))
     return bad("has a wrong number of codes or scales");
@@ -258,6 +317,9 @@ Status CheckPlanes(std::span<const std::byte> data, int64_t out, int64_t in, con
   const auto* begin = reinterpret_cast<const uint8_t*>(data.data());
   const auto panels = static_cast<uint64_t>(planes.panels());
   const uint8_t* index = begin + HeadBytes(h) - panels * 8;
+  uint64_t literals = 0;
+  for (uint64_t p = 0; p < panels; ++p) literals += Word(index + 8 * p + 4) & kMostLiteralBytes;
+  if (literals != h.literals) return bad("has other literals than its header says");
   const auto check = [&](uint64_t p) -> Status {
     const uint64_t at = p == 0 ? HeadBytes(h) : Word(index + 8 * p), from = Word(index + 8 * p),
                    to = p + 1 < panels ? Word(index + 8 * p + 8) : h.bytes - kPlanesPad;

@@ -33,7 +33,8 @@
 
 namespace sotto {
 
-inline constexpr int kMostEscapes = 57;   // of a group and plane: what 8 bytes from any bit on hold
+inline constexpr int kMostEscapes = 57;  // of a group and plane: what 8 bytes from any bit on hold
+inline constexpr int64_t kMostPlaneSide = int64_t{1} << 24;
 inline constexpr int kMostSteps = 16383;  // the largest magnitude that kStep has
 inline constexpr int kPlaneChannels = 16, kPlaneGroup = 64,
                      kPlaneInputs = 4;  // of a panel; weights and inputs of a group
@@ -154,14 +155,20 @@ class PlaneFloats {
   void Next(int64_t groups, float* tile);
 
  private:
+  void NextBytes(int64_t groups, float half, const float* scale, float* tile);
+
   const Planes& planes_;
   int64_t first_channel_;
   PlaneReader reader_;
   PlaneLiterals literals_;
 };
 
-// Row `row` as numbers, header().in of them.
-void UnpackPlaneRow(const std::byte* data, int64_t row, float* out);
+// Rows [first, first + count) as numbers, [count][header().in]: a panel is decoded once for all of its rows.
+void UnpackPlaneRows(const std::byte* data, int64_t first, int64_t count, float* out);
+inline void UnpackPlaneRow(const std::byte* data, int64_t row, float* out) { UnpackPlaneRows(data, row, 1, out); }
+
+// Entropy of the weights of a block, in bits each: of single L (those beyond a byte at its ends), and the raw bits.
+double PlanesEntropy(const std::byte* data);
 
 // What a block is made of. rows(first, count, values): v of rows [first, first + count), row-major [count][in]; from several threads.
 struct PlanesSource {

@@ -107,6 +107,31 @@ TEST(Planes, WhatGoesInComesOut) {
         }
 }
 
+TEST(Planes, RowsAreTheSameInAnyPieces) {
+  for (const auto& [scheme, raw, sigma] :
+       {std::tuple{PlaneScheme::kInt8, 0, 20.0}, {PlaneScheme::kStep, 0, 60.0}, {PlaneScheme::kStep, 2, 60.0}}) {
+    const Made m = Make(50, 301, sigma, scheme, raw, 11);
+    const auto block = Encode(m, {1, 2});
+    const std::vector<int32_t> want = Decode(block);
+    ASSERT_EQ(want, m.values);
+    const float half = scheme == PlaneScheme::kStep ? 0.5F : 0;
+    for (const auto& [first, count] :
+         {std::pair<int64_t, int64_t>{0, 50}, {3, 1}, {15, 2}, {7, 40}, {48, 2}, {50, 0}}) {
+      std::vector<float> rows(static_cast<size_t>(count) * 301);
+      UnpackPlaneRows(block.data(), first, count, rows.data());
+      for (size_t i = 0; i < rows.size(); ++i)
+        ASSERT_EQ(rows[i], (static_cast<float>(want[static_cast<size_t>(first) * 301 + i]) + half) * 0.5F);
+    }
+  }
+}
+
+TEST(Planes, EntropyIsThatOfTheWeightsAlone) {
+  const Made m = Make(50, 301, 3, PlaneScheme::kInt8, 0, 12);
+  std::array<uint64_t, 256> counts{};
+  for (const int32_t v : m.values) ++counts[static_cast<size_t>(v + 128)];
+  EXPECT_DOUBLE_EQ(PlanesEntropy(Encode(m, {1, 2}).data()), Entropy(counts));
+}
+
 TEST(Planes, SizesAreThoseOfTheCode) {
   const Made m = Make(256, 1024, 4, PlaneScheme::kStep, 0, 5);
   Magnitudes h{};

@@ -92,6 +92,36 @@ TEST(PlaneLinear, AgreesWithTheOracleAndBetweenInstructionSets) {
   }
 }
 
+TEST(PlaneLinear, ExactProductsAreThoseOfTheWeightsInFp32) {
+  Rng rng(2);
+  for (int i = 0; i < 60; ++i) {
+    const int64_t k = 1 + static_cast<int64_t>(rng() % 700), n = 1 + static_cast<int64_t>(rng() % 50),
+                  m = 1 + static_cast<int64_t>(rng() % (i % 2 == 0 ? 6 : 60));
+    Block w = RandomBlock(rng, n, k, std::exp2(static_cast<double>(i % 8)), 0, {1 + i % 4, 2});
+    w.view.exact = true;
+    const Matrix x(rng, m, k, 1, 3);
+    Matrix want(rng, m, n);
+    MakeRefBackend()->Linear(x.view(), w.view, {}, want.view(), Into::kStore);
+    std::vector<float> row(static_cast<size_t>(k));
+    for (const Isa isa : Isas()) {
+      Matrix got(rng, m, n);
+      Cpu(isa, 2, k)->Linear(x.view(), w.view, {}, got.view(), Into::kStore);
+      for (int64_t c = 0; c < n; ++c) {
+        UnpackRow(w.view, c, row.data());
+        for (int64_t r = 0; r < m; ++r) {
+          double product = 0, sum = 0;
+          for (int64_t j = 0; j < k; ++j) {
+            const double term = double{x.at(r, j)} * row[static_cast<size_t>(j)];
+            product += term, sum += std::fabs(term);
+          }
+          ASSERT_NEAR(want.at(r, c), product, kUnit * std::fabs(product)) << i << " at " << r << ", " << c;
+          ASSERT_NEAR(got.at(r, c), product, (static_cast<double>(k) + 1) * kUnit * sum) << NameOf(isa) << " " << i;
+        }
+      }
+    }
+  }
+}
+
 TEST(PlaneLinear, ResultsDependNeitherOnThreadsNorOnTheRowsBeside) {
   Rng rng(3);
   for (const Isa isa : Isas())

@@ -40,6 +40,7 @@ struct WeightView {
   int64_t out = 0, in = 0;
   const GgmlType* blocks = nullptr;  // held in blocks of this type
   bool planes = false;               // instead: in the plane code (codec/planes.h); data begins with its header
+  bool exact = false;                // planes: products in fp32, also where the kernels have integer ones
 };
 
 }  // namespace sotto

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "engine/convert/directory.h"
+#include "engine/pack/matrix.h"
 #include "engine/pack/sources.h"
 
 namespace sotto {
@@ -13,18 +14,6 @@ namespace {
 
 constexpr double kLeastBits = 2, kMostBits = 12;
 constexpr double kTolerance = 0.0005;  // of the size: half of what is promised
-
-struct Level {
-  std::string_view name;
-  PlanesLevel planes;
-};
-constexpr Level kLevels[] = {{"fast", {1, 4}}, {"mid", {4, 4}}, {"archive", {kMostPlanes, 8}}};
-
-Result<PlanesLevel> LevelOf(const std::string& name) {
-  for (const Level& l : kLevels)
-    if (l.name == name) return l.planes;
-  return Usage(fmt::format("--level {} is none of fast, mid and archive", name.substr(0, 40)));
-}
 
 class Packer {
  public:

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "base/try_for.h"
 #include "codec/ggml_blocks.h"
 #include "codec/half.h"
 
@@ -15,6 +16,10 @@ namespace {
 void ReadRows(const PackedMatrix& m, int64_t first, int64_t count, std::vector<std::byte>* bytes, SourceState* state) {
   const uint64_t row = GgmlBytes(*m.origin.type, 1, static_cast<uint64_t>(m.cols));
   bytes->resize(row * static_cast<uint64_t>(count));
+  if (m.memory != nullptr) {
+    std::memcpy(bytes->data(), m.memory + static_cast<uint64_t>(first) * row, bytes->size());
+    return;
+  }
   Status read = m.origin.file->ReadAt(m.origin.offset + static_cast<uint64_t>(first) * row, *bytes);
   if (read.ok()) return;
   std::fill(bytes->begin(), bytes->end(), std::byte{0});
@@ -53,6 +58,20 @@ const float* WideRows(const PackedMatrix& m, int64_t first, int64_t count, Sourc
   return b.wide.data();
 }
 
+// PassRows of a matrix in memory.
+Status PassMemory(const PackedMatrix& m, Threads& threads, TakeRows take) {
+  return TryFor(threads, m.rows, kPlaneChannels, [&](int64_t begin, int64_t end, int thread) -> Status {
+    for (int64_t r = begin; r < end; r += kPlaneChannels) {
+      const int64_t count = std::min<int64_t>(kPlaneChannels, end - r);
+      const std::span<const float> rows(WideRows(m, r, count, nullptr), static_cast<size_t>(count * m.cols));
+      if (std::any_of(rows.begin(), rows.end(), [](float x) { return !std::isfinite(x); }))
+        return Usage("the matrix holds a number that is not finite, which packing has no code for; remove it first");
+      TRY(take(r, rows, thread));
+    }
+    return {};
+  });
+}
+
 // Fewer than one weight in a hundred of a Gaussian is a literal.
 int RawBits(const PackedMatrix& m, float step) {
   const double reach = 3 * std::sqrt(m.power) / static_cast<double>(step);
@@ -78,8 +97,7 @@ Status Survey(PackedMatrix* m, bool halves, Threads& threads, Meter& meter) {
   m->row_largest.assign(static_cast<size_t>(m->rows), 0);
   // Sums by row, added in their order: the same on every machine.
   std::vector<double> squares(static_cast<size_t>(m->rows));
-  const Passage passage{m->origin, m->rows, m->cols, 0, m->slot->name};
-  TRY(PassRows(passage, kPlaneChannels, threads, meter, [&](int64_t first, std::span<const float> rows, int) -> Status {
+  const auto take = [&](int64_t first, std::span<const float> rows, int) -> Status {
     std::array<uint64_t, 128> tops{};
     for (size_t i = 0; i < rows.size(); ++i) {
       const size_t row = static_cast<size_t>(first) + i / static_cast<size_t>(m->cols);
@@ -93,7 +111,12 @@ Status Survey(PackedMatrix* m, bool halves, Threads& threads, Meter& meter) {
     const std::lock_guard lock(mutex);
     for (size_t i = 0; i < tops.size(); ++i) m->tops[i] += tops[i];
     return {};
-  }));
+  };
+  if (m->memory != nullptr) {
+    TRY(PassMemory(*m, threads, take));
+  } else {
+    TRY(PassRows({m->origin, m->rows, m->cols, 0, m->slot->name}, kPlaneChannels, threads, meter, take));
+  }
   m->power = std::accumulate(squares.begin(), squares.end(), 0.0) / static_cast<double>(m->elements());
   m->largest = *std::max_element(m->row_largest.begin(), m->row_largest.end());
   return {};

@@ -17,7 +17,8 @@ struct PackedMatrix {
   double power = 0;   // mean square
   float largest = 0;  // magnitude
   std::vector<float> row_largest;
-  std::array<uint64_t, 128> tops{};  // with `halves`: of bits 8 … 14
+  std::array<uint64_t, 128> tops{};   // with `halves`: of bits 8 … 14
+  const std::byte* memory = nullptr;  // where its rows lie, instead of origin's file
   uint64_t elements() const { return static_cast<uint64_t>(rows * cols); }
 };
 

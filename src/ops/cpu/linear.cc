@@ -73,7 +73,7 @@ struct CpuBackend::LinearCall {
   Isa isa;
 
   bool int8_planes() const { return planes != nullptr && planes->header().scheme == PlaneScheme::kInt8; }
-  bool FloatPlanes() const { return planes != nullptr && planes->header().raw_bits > 0; }
+  bool FloatPlanes() const { return planes != nullptr && (w.exact || planes->header().raw_bits > 0); }
   int Columns(int64_t panel) const { return static_cast<int>(std::min<int64_t>(kPanel, w.out - panel * kPanel)); }
   void Finish(const float* sums, int64_t row, int64_t rows, int64_t panel) const {
     kernels.finish(sums, static_cast<int>(rows), Columns(panel), bias != nullptr ? bias + panel * kPanel : nullptr,
@@ -220,7 +220,7 @@ void CpuBackend::Linear(View x, const WeightView& w, View bias, View out, Into i
   const std::optional<Planes> planes = w.planes ? std::optional<Planes>(w.data) : std::nullopt;
   const BlockProduct product = w.blocks != nullptr ? kernels_.block_product(w.blocks->name) : nullptr;
   const bool int8 = w.dtype == DType::kI8,
-             quantized = int8 || product != nullptr || (planes && planes->header().raw_bits == 0);
+             quantized = int8 || product != nullptr || (planes && planes->header().raw_bits == 0 && !w.exact);
   const int64_t padded = static_cast<int64_t>(RoundUp(static_cast<uint64_t>(w.in), 16));
   const int64_t row_bytes =
       int8 ? padded * kernels_.activation_bytes : (w.in + 31) / 32 * static_cast<int64_t>(sizeof(BlockInputs));

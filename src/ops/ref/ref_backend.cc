@@ -89,7 +89,7 @@ class RefBackend final : public Backend {
       if (w.dtype == DType::kI8) QuantizeRow(x.F32(r), w.in, to);
       if (w.blocks != nullptr && HasIntegerKernels(*w.blocks))
         for (int64_t k = 0; k < w.in; k += 32) QuantizeRow(x.F32(r) + k, 32, to + k);
-      if (!w.planes) continue;
+      if (!w.planes || w.exact) continue;
       const PlanesHeader& h = Planes(w.data).header();
       if (h.scheme == PlaneScheme::kInt8) QuantizeRow(x.F32(r), w.in, to);
       for (int64_t k = 0; k < w.in && h.scheme == PlaneScheme::kStep && h.raw_bits == 0; k += 32)
