@@ -107,7 +107,7 @@ class PlaneReader {
 
   PlanePanel panel;
   int64_t group = 0;
-  std::array<uint64_t, kMostPlanes> bits{};  // taken of each plane so far
+  std::array<uint64_t, kMostPlanes> bits{};         // taken of each plane so far
   std::array<std::array<uint8_t, 16>, 3> lookup{};  // a decoder's own, for `lookup_offset`
   int lookup_offset = -1;
 

@@ -142,10 +142,9 @@ void Decode(PlaneReader* r, int groups, int offset, uint8_t* to) {
     }
 #pragma GCC unroll 2
     for (int h = 0; h < 2; ++h)
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 32 * h),
-                          kLooksUp && planes == 1
-                              ? m.of[h]
-                              : _mm256_add_epi8(_mm256_xor_si256(m.of[h], sign.of[h]), shift));
+      _mm256_storeu_si256(
+          reinterpret_cast<__m256i*>(to + 32 * h),
+          kLooksUp && planes == 1 ? m.of[h] : _mm256_add_epi8(_mm256_xor_si256(m.of[h], sign.of[h]), shift));
   }
 #pragma GCC unroll 6
   for (int i = 0; i < planes; ++i) r->bits[static_cast<size_t>(i)] = bits[i];
