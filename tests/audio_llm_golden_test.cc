@@ -44,7 +44,7 @@ TEST_P(AudioLlmGolden, VectorsLogitsAndGreedyIdsAreThoseOfTheReference) {
       for (;;) {
         const std::span<const float> samples = Must(windows.Next());
         if (samples.empty()) break;
-        const View v = engine_->Hear(samples, 0);
+        const View v = Must(engine_->Hear(samples, 0));
         for (int64_t r = 0; r < v.rows; ++r) vectors.emplace_back(v.F32(r), v.F32(r) + v.cols);
       }
     }

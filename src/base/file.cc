@@ -5,15 +5,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 
 #include "base/bytes.h"
+#include "base/check.h"
 
 namespace sotto {
 namespace {
 std::string Reason() { return std::strerror(errno); }
+constexpr uint64_t kDirect = 4096;  // what O_DIRECT asks of addresses and offsets, at most
 }  // namespace
 
 File::File(File&& other) noexcept { *this = std::move(other); }
@@ -23,6 +26,7 @@ File& File::operator=(File&& other) noexcept {
   std::swap(size_, other.size_);
   std::swap(code_, other.code_);
   std::swap(path_, other.path_);
+  std::swap(bounce_, other.bounce_);
   return *this;
 }
 
@@ -50,7 +54,8 @@ Status File::ReadAt(uint64_t offset, std::span<std::byte> out) const {
                  fmt::format("{} ends at byte {} but bytes {} to {} are needed; the file is cut short, fetch it again",
                              path_, size_, offset, offset + out.size())};
   while (!out.empty()) {
-    const ssize_t got = ::pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
+    const ssize_t got =
+        bounce_.empty() ? ::pread(fd_, out.data(), out.size(), static_cast<off_t>(offset)) : ReadThrough(offset, out);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return Error{code_, fmt::format("cannot read {} at byte {}: {}", path_, offset, Reason())};
     if (got == 0) return Error{code_, fmt::format("{} became shorter while it was read; fetch it again", path_)};
@@ -58,6 +63,33 @@ Status File::ReadAt(uint64_t offset, std::span<std::byte> out) const {
     offset += static_cast<uint64_t>(got);
   }
   return {};
+}
+
+Result<File> File::Direct(std::span<std::byte> bounce) const {
+  CHECK(bounce.size() >= kDirect && bounce.size() % kDirect == 0 &&
+        reinterpret_cast<uintptr_t>(bounce.data()) % kDirect == 0);
+  File f;
+  f.path_ = path_;
+  f.code_ = code_;
+  f.size_ = size_;
+  f.bounce_ = bounce;
+  f.fd_ = ::open(fmt::format("/proc/self/fd/{}", fd_).c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT);
+  if (f.fd_ < 0)
+    return Error{Code::kFailed,
+                 fmt::format("{} cannot be read past the page cache: {}; leave --direct out", path_, Reason())};
+  return f;
+}
+
+// As much of `out` as one read of whole blocks gives; as pread returns.
+ssize_t File::ReadThrough(uint64_t offset, std::span<std::byte> out) const {
+  const uint64_t first = offset / kDirect * kDirect, skip = offset - first;
+  const uint64_t n = std::min<uint64_t>(bounce_.size(), RoundUp(skip + out.size(), kDirect));
+  const ssize_t got = ::pread(fd_, bounce_.data(), n, static_cast<off_t>(first));
+  if (got < 0) return got;
+  if (static_cast<uint64_t>(got) <= skip) return 0;
+  const uint64_t useful = std::min<uint64_t>(static_cast<uint64_t>(got) - skip, out.size());
+  std::memcpy(out.data(), bounce_.data() + skip, useful);
+  return static_cast<ssize_t>(useful);
 }
 
 bool FileExists(const std::string& path) {

@@ -1,5 +1,7 @@
 // Files: positioned reads with every error named, small whole-file reads with a cap, and writes that are never half there.
 #pragma once
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -26,12 +28,17 @@ class File {
   int fd() const { return fd_; }
   // Fills all of `out` from `offset`, or fails (a short file is an error). Retries EINTR and short reads. Thread-safe.
   Status ReadAt(uint64_t offset, std::span<std::byte> out) const;
+  // The same file past the page cache (O_DIRECT), through `bounce`: aligned to 4 KiB and some of them long, in one thread. kFailed where
+  // the file system has no such reads.
+  Result<File> Direct(std::span<std::byte> bounce) const;
 
  private:
+  ssize_t ReadThrough(uint64_t offset, std::span<std::byte> out) const;
   int fd_ = -1;
   uint64_t size_ = 0;
   Code code_ = Code::kFailed;
   std::string path_;
+  std::span<std::byte> bounce_;
 };
 
 bool FileExists(const std::string& path);

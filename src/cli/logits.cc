@@ -81,7 +81,7 @@ Status WriteStages(const Options& o, Engine& engine) {
     for (;;) {
       const std::span<const float> samples = TRY(windows.Next());
       if (samples.empty()) break;
-      const View vectors = engine.Hear(samples, 0);
+      const View vectors = TRY(engine.Hear(samples, 0));
       const View x = o.stage == "encoder" ? engine.model().States(engine.run(kEncode)) : vectors;
       rows += counting ? x.rows : 0;
       cols = x.cols;
@@ -147,7 +147,7 @@ Status Logits(const Options& o) {
   const std::span<const float> samples = TRY(FirstWindow(o, engine.get(), &stream, &window));
   if (o.stage == "projector") return Usage("--stage projector has no effect here: an encoder-decoder has none");
   if (o.stage == "mel") return WriteStage(o.out, engine->ComputeMel(samples), /*transposed=*/true);
-  const View states = engine->Hear(samples, 0);
+  const View states = TRY(engine->Hear(samples, 0));
   if (o.stage == "encoder") return WriteStage(o.out, states, /*transposed=*/false);
 
   const WhisperTokens none{};

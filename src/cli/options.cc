@@ -27,6 +27,13 @@ void AddShared(CLI::App* app, SharedOptions* o) {
   app->add_option("--kv", o->kv, "Cache of keys and values: fp32, fp16, bf16 or auto")
       ->envname("SOTTO_KV")
       ->capture_default_str();
+  app->add_option(
+         "--resident", o->resident,
+         "Layers that stay in memory: all, auto (as many as fit) or a number; the others are read from the disk in "
+         "every pass")
+      ->envname("SOTTO_RESIDENT")
+      ->capture_default_str();
+  app->add_flag("--direct", o->direct, "Read those layers past the page cache");
   app->add_option("--context", o->context, "Decoder positions; default: the model's maximum, at most 4096")
       ->envname("SOTTO_CONTEXT");
   app->add_option("--batch", o->batch, "Sequences decoded side by side; default: as many as are useful and fit")
@@ -73,6 +80,8 @@ Result<PlanRequest> ToRequest(const SharedOptions& o) {
     return Failed(fmt::format("--device {}: this build has no such device; use --device cpu", o.device.substr(0, 40)));
   r.weights = o.weights;
   r.kv = o.kv;
+  r.resident = o.resident;
+  r.direct = o.direct;
   r.context = o.context;
   r.beam = o.beam;
   r.tp = o.tp;

@@ -12,11 +12,11 @@
 namespace sotto::cli {
 
 struct SharedOptions {
-  std::string memory, weights = "auto", kv = "auto", device = "cpu", mmproj;
+  std::string memory, weights = "auto", kv = "auto", resident = "all", device = "cpu", mmproj;
   int64_t context = 0, batch = 0, beam = 1, tp = 1, encoder_seq_length = 0;
   double audio_seconds = 0;
   int threads = 0;
-  bool json = false;
+  bool json = false, direct = false;
 };
 
 // Adds them to a command, each with its SOTTO_ variable.

@@ -57,7 +57,7 @@ struct Prompt {
     for (;;) {
       const std::span<const float> samples = TRY(windows.Next());
       if (samples.empty()) break;
-      const View vectors = engine.Hear(samples, 0);
+      const View vectors = TRY(engine.Hear(samples, 0));
       std::vector<int32_t> rows(static_cast<size_t>(vectors.rows));
       for (size_t i = 0; i < rows.size(); ++i) rows[i] = -1 - static_cast<int32_t>(i);
       TRY(Read(rows));

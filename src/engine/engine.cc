@@ -14,6 +14,8 @@ namespace sotto {
 
 namespace {
 
+constexpr uint64_t kPage = 4096;
+
 // Blocks that the files don't hold are made while loading.
 Status CheckWritable(const Planned& planned) {
   const WeightKind& weights = planned.layout.choice.weights;
@@ -55,6 +57,14 @@ Result<std::unique_ptr<Engine>> Engine::Open(Planned planned, const std::functio
   return e;
 }
 
+namespace {
+std::span<std::byte> WholePages(std::span<std::byte> memory) {
+  const uint64_t skip =
+      RoundUp(reinterpret_cast<uintptr_t>(memory.data()), kPage) - reinterpret_cast<uintptr_t>(memory.data());
+  return memory.subspan(skip, (memory.size() - skip) / kPage * kPage);
+}
+}  // namespace
+
 Status Engine::Fill(const std::function<bool(uint64_t, uint64_t)>& progress) {
   const EngineSlots& slots = layout().slots;
   arena_ = TRY(Arena::Map(layout().plan.arena));
@@ -66,14 +76,20 @@ Status Engine::Fill(const std::function<bool(uint64_t, uint64_t)>& progress) {
   if (model().info().n_mels > 0) mel_.emplace(TRY(LogMel::Create(planned_.mel, run(kLoad)[slots.mel_tables])));
   const Anatomy& anatomy = *layout().anatomy;
   const auto staging = run(kLoad)[slots.staging];
+  std::vector<SlotTensor> streamed;
   if (planned_.gguf)
-    TRY(LoadWeights(*planned_.gguf, anatomy, run(kLoad), staging, *threads_, progress));
+    TRY(LoadWeights(*planned_.gguf, anatomy, run(kLoad), staging, *threads_, &streamed, progress));
   else
-    TRY(LoadWeights(*planned_.files, planned_.parts, anatomy, run(kLoad), staging, *threads_, progress));
+    TRY(LoadWeights(*planned_.files, planned_.parts, anatomy, run(kLoad), staging, *threads_, &streamed, progress));
   tokenizer.Join();
   TRY(std::move(tokenizer_read));
   ops_ = MakeCpuBackend(planned_.isa, threads_.get(), ScratchOf(*layout().anatomy, *layout().model, planned_.threads),
                         run(kRunning)[slots.scratch]);
+  if (layout().streamed.empty()) return {};
+  std::span<std::byte> bounce;
+  if (planned_.request.direct) bounce = WholePages(run(kRunning)[slots.bounce]);
+  stream_ = TRY(LayerStream::Start(
+      {anatomy, run(kRunning), layout().streamed, std::move(streamed), run(kRunning)[slots.stream_staging], bounce}));
   return {};
 }
 
@@ -105,14 +121,14 @@ View Engine::ComputeMel(std::span<const float> samples) {
   return mel;
 }
 
-View Engine::Hear(std::span<const float> samples, int32_t sequence) {
+Result<View> Engine::Hear(std::span<const float> samples, int32_t sequence) {
   ComputeMel(samples);
-  return model().Encode(*ops_, run(kEncode), static_cast<int64_t>(samples.size()), sequence);
+  const View heard = model().Encode(*ops_, run(kEncode), static_cast<int64_t>(samples.size()), sequence);
+  TRY(passed());
+  return heard;
 }
 
 namespace {
-
-constexpr uint64_t kPage = 4096;
 
 // Which pages of the arena are resident (mincore), one entry a page.
 std::vector<unsigned char> ResidentPages(const Arena& arena) {
@@ -141,7 +157,7 @@ Ledger MakeLedger(const Engine& engine) {
   ledger.peak = PeakResident();
   ledger.error = static_cast<double>(ledger.planned.n) / static_cast<double>(std::max<uint64_t>(ledger.peak.n, 1)) - 1;
   const std::vector<unsigned char> pages = ResidentPages(engine.arena());
-  const std::pair<const char*, std::vector<Role>> groups[] = {{"weights", {Role::kWeight}},
+  const std::pair<const char*, std::vector<Role>> groups[] = {{"weights", {Role::kWeight, Role::kRing}},
                                                               {"kv_cache", {Role::kKv}},
                                                               {"activations", {Role::kActivation, Role::kStaging}},
                                                               {"audio", {Role::kAudio}},

@@ -6,6 +6,7 @@
 #include "engine/planning.h"
 #include "text/tokenizer.h"
 #include "text/whisper_rules.h"
+#include "weights/stream.h"
 
 namespace sotto {
 
@@ -24,10 +25,13 @@ class Engine {
   const WhisperTokens& tokens() const { return tokens_; }
   LogMel& mel() { return *mel_; }
   const Arena& arena() const { return arena_; }
-  Run run(Phases phase) const { return {*planned_.layout.anatomy, planned_.layout.plan, arena_, phase}; }
+  Run run(Phases phase) const { return {*planned_.layout.anatomy, planned_.layout.plan, arena_, phase, stream_.get()}; }
+  // Whether all layers that passes needed so far could be read; a pass that lacked one has ended early and means nothing.
+  Status passed() const { return stream_ == nullptr ? Status() : stream_->status(); }
+  const LayerStream* stream() const { return stream_.get(); }
 
   // Log-mel of one window's samples into the model's input, and the encoder over it: what Model::Encode gives.
-  View Hear(std::span<const float> samples, int32_t sequence);
+  Result<View> Hear(std::span<const float> samples, int32_t sequence);
   View ComputeMel(std::span<const float> samples);
 
  private:
@@ -43,6 +47,7 @@ class Engine {
   std::optional<Tokenizer> tokenizer_;
   WhisperTokens tokens_;
   std::optional<LogMel> mel_;
+  std::unique_ptr<LayerStream> stream_;  // its thread writes into the arena: gone first
 };
 
 // Planned against actual, measured in this process: one row a category, and the whole.

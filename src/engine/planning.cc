@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <tuple>
 
 #include "audio/stream.h"
@@ -20,6 +21,7 @@ namespace sotto {
 namespace {
 
 constexpr int kMostThreads = 256;
+constexpr uint64_t kPageBytes = 4096, kBounceBytes = 4 * kMiB;
 
 // The config's own word for its files' precision, when there are no files to look into: at its top, or in one of its parts.
 DType PublishedType(const Json& config) {
@@ -90,11 +92,16 @@ Result<Layout> LayOut(const Planned& p, const PlanRequest& request, const Choice
   workload.encoder_positions = request.encoder_positions;
   l.model = TRY(BuildWhole(p.config, p.gguf.get(), workload, *l.anatomy));
   if (request.tp > 1) l.anatomy->KeepOneRank(request.tp);
-  const bool hears = l.model->info().n_mels > 0;
+  const bool hears = l.model->info().n_mels > 0, streams = choice.streamed > 0,
+             widened = p.gguf != nullptr || p.stored.dtype == DType::kI8;
   const Scope engine{l.anatomy.get(), "engine."};
   l.slots.staging =
-      Table(engine.During(kLoad), "staging",
-            StagingBytes(*l.anatomy, p.threads, p.gguf != nullptr || p.stored.dtype == DType::kI8), Role::kStaging);
+      Table(engine.During(kLoad), "staging", StagingBytes(*l.anatomy, p.threads, widened), Role::kStaging);
+  if (streams)
+    l.slots.stream_staging =
+        Table(engine.During(kRunning), "stream_staging", StagingBytes(*l.anatomy, 1, widened), Role::kStaging);
+  if (streams && request.direct)
+    l.slots.bounce = Table(engine.During(kRunning), "bounce", kBounceBytes + kPageBytes, Role::kStaging);
   l.slots.scratch = Table(engine.During(kRunning), "scratch",
                           CpuScratchBytes(ScratchOf(*l.anatomy, *l.model, p.threads)).n, Role::kActivation);
   l.slots.tokenizer = Table(engine, "tokenizer", p.tokenizer_bytes);
@@ -120,11 +127,13 @@ Result<Layout> LayOut(const Planned& p, const PlanRequest& request, const Choice
       if (s.form == Form::kMatrix) matrix = std::max(matrix, PanelBytes({}, s.shape[0], s.shape[1] * s.shape[2]).n);
     l.slots.kept_matrix = Table(engine, "kept_matrix", matrix, Role::kActivation);
   }
-  Bytes runtime = RuntimeBound(p.threads, hears ? static_cast<int>(choice.batch) : 0);
+  Bytes runtime = RuntimeBound(p.threads + (streams ? 1 : 0), hears ? static_cast<int>(choice.batch) : 0);
   if (const ModelInfo& info = l.model->info(); info.type != "encoder-decoder")
     runtime += Bytes{RoundUp(SatMul(kPromptHeap, MaxPromptBytes(info.context)), kMiB)};
   Recipe recipe = MakeRecipe(*l.anatomy, choice.weights, p.isa);
   if (choice.weights.as_stored) KeepStored(*l.anatomy, p.stored.kept, p.isa, &recipe);
+  l.stack_layers = CountStackLayers(*l.anatomy);
+  l.streamed = StreamLayers(l.anatomy.get(), &recipe, choice.streamed);
   l.plan = Plan(*l.anatomy, std::move(recipe), runtime);
   return l;
 }
@@ -217,6 +226,63 @@ ScratchNeed ScratchOf(const Anatomy& anatomy, const Model& model, int threads) {
   return need;
 }
 
+namespace {
+
+// What --resident says.
+struct Residents {
+  std::optional<int> layers;  // so many
+  bool as_fit = false;
+};
+Result<Residents> ParseResidents(const std::string& text) {
+  if (text == "all") return Residents{};
+  if (text == "auto") return Residents{{}, true};
+  int layers = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), layers);
+  if (error != std::errc() || end != text.data() + text.size() || layers < 0)
+    return Usage(fmt::format("--resident {} is not all, auto or a number of layers", text.substr(0, 40)));
+  return Residents{layers, false};
+}
+
+Result<int> StreamedOf(const Planned& p, const PlanRequest& request, const Choice& choice, int resident) {
+  const int all = TRY(LayOut(p, request, choice)).stack_layers;
+  if (resident > all)
+    return Usage(fmt::format("--resident {}: {} has {} layers that could be read from the disk; pass fewer, or all",
+                             resident, p.dir.name, all));
+  return all - resident;
+}
+
+// The fewest layers that must be read in every pass for `choice` to fit, when nothing fits without.
+Status StreamToFit(Choice choice, Planned* p) {
+  Layout most = TRY(LayOut(*p, p->request, choice));
+  choice.streamed = most.stack_layers;
+  most = TRY(LayOut(*p, p->request, choice));
+  p->smallest = std::min(p->smallest, most.plan.total);
+  if (p->fits) return {};
+  if (most.plan.total > p->budget) {
+    if (most.plan.total < p->layout.plan.total) p->layout = std::move(most);
+    return {};
+  }
+  p->fits = true;
+  p->layout = std::move(most);
+  for (int enough = choice.streamed, few = kRingPlaces; few + 1 < enough;) {
+    choice.streamed = (few + enough) / 2;
+    Layout l = TRY(LayOut(*p, p->request, choice));
+    const bool fits = l.plan.total <= p->budget;
+    (fits ? enough : few) = choice.streamed;
+    if (fits) p->layout = std::move(l);
+  }
+  return {};
+}
+
+}  // namespace
+
+uint64_t Layout::StreamedBytes(Stack stack) const {
+  uint64_t sum = 0;
+  for (const StackLayer& s : streamed)
+    if (s.stack == stack) sum += s.bytes;
+  return sum;
+}
+
 Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
   Planned p;
   p.dir = dir;
@@ -288,9 +354,11 @@ Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
 
   const bool unbounded = request.unbounded && !request.budget;
   std::vector<Choice> ladder = TRY(Ladder(request, p.stored));
+  const Residents residents = TRY(ParseResidents(request.resident));
   p.smallest = Bytes{UINT64_MAX};
   for (Choice& choice : ladder) {
     choice.batch = least_batch;
+    if (residents.layers) choice.streamed = TRY(StreamedOf(p, request, choice, *residents.layers));
     Layout l = TRY(LayOut(p, request, choice));
     const bool smaller = l.plan.total < p.smallest;
     p.smallest = std::min(p.smallest, l.plan.total);
@@ -305,6 +373,13 @@ Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
       p.rejected.push_back(choice);
       if (smaller) p.layout = std::move(l);
     }
+  }
+  // The smallest weights are read in the least time.
+  if (residents.as_fit && !unbounded) TRY(StreamToFit(ladder.back(), &p));
+  if (!p.fits && !residents.as_fit && !residents.layers) {
+    Choice least = ladder.back();
+    least.streamed = p.layout.stack_layers;
+    p.smallest_streamed = TRY(LayOut(p, request, least)).plan.total;
   }
   // The batch grows within the precision already chosen.
   for (int64_t batch = least_batch + 1;
@@ -331,6 +406,9 @@ Error Refusal(const Planned& planned) {
       planned.dir.name, planned.budget.n, Human(planned.budget), planned.smallest.n - planned.budget.n,
       planned.smallest.n, Human(planned.smallest), WeightsName(planned, planned.layout.choice),
       planned.layout.choice.kv->name, planned.smallest.n);
+  if (planned.smallest_streamed.n != 0 && planned.smallest_streamed < planned.smallest && planned.layout.model->runs())
+    e.message += fmt::format("; or {} with --resident auto, which reads layers from the disk as they are needed",
+                             planned.smallest_streamed.n);
   return e;
 }
 

@@ -10,6 +10,7 @@
 #include "codec/isa.h"
 #include "models/model.h"
 #include "plan/memory_plan.h"
+#include "plan/residency.h"
 #include "text/token_tables.h"
 #include "weights/gguf_config.h"
 #include "weights/loader.h"
@@ -26,6 +27,8 @@ struct PlanRequest {
   bool unbounded = false;  // without a budget the first choice is laid out, and it is only said whether it fits now
   std::string weights = "auto";  // fp32, fp16, bf16, int8, a GGUF type, auto
   std::string kv = "auto";       // fp32, fp16, bf16, auto
+  std::string resident = "all";  // layers that stay in memory: all, auto (as many as fit), or how many
+  bool direct = false;           // the others are read past the page cache
   int64_t batch = 0;             // 0: as many as are useful and fit
   int64_t useful_batch = 1;      // how many sequences there is work for
   int64_t beam = 1;
@@ -40,8 +43,9 @@ struct PlanRequest {
 
 // The engine's own slots, in the same anatomy as the model's.
 struct EngineSlots {
-  Table staging;  // loading
-  Table scratch;  // kernels
+  Table staging;                 // loading
+  Table stream_staging, bounce;  // of layers that are not resident
+  Table scratch;                 // kernels
   Table tokenizer;
   Table sampler;  // models that generate text
   Table mel_tables, mel_scratch;
@@ -53,6 +57,7 @@ struct Choice {
   WeightKind weights;
   const KvPolicy* kv = nullptr;
   int64_t batch = 1;
+  int streamed = 0;  // layers that are read for every pass (plan/residency.h)
 };
 
 // One candidate, laid out. The model refers to the anatomy.
@@ -62,6 +67,9 @@ struct Layout {
   std::unique_ptr<Model> model;
   EngineSlots slots;
   MemoryPlan plan;
+  std::vector<StackLayer> streamed;
+  int stack_layers = 0;                       // that could be
+  uint64_t StreamedBytes(Stack stack) const;  // read for one pass
 };
 
 struct Planned {
@@ -80,7 +88,8 @@ struct Planned {
   int threads = 1;
   Layout layout;  // the best that fits; the smallest when nothing does
   Bytes budget;
-  Bytes smallest;  // the least budget that works for this request
+  Bytes smallest;           // the least budget that works for this request
+  Bytes smallest_streamed;  // the same with --resident auto, when nothing fits; 0: unknown
   bool fits = false;
   std::vector<Choice> rejected;    // better ones that did not fit
   std::vector<std::string> notes;  // sentences about what the plan takes for granted

@@ -19,7 +19,8 @@ uint64_t BytesOf(const Planned& p, Match match) {
 }
 
 uint64_t WeightBytes(const Planned& p, Component c) {
-  return BytesOf(p, [c](const Slot& s) { return s.role == Role::kWeight && s.component == c; });
+  return BytesOf(p,
+                 [c](const Slot& s) { return (s.role == Role::kWeight || s.role == Role::kRing) && s.component == c; });
 }
 
 uint64_t KvBytes(const Planned& p, bool cross) {
@@ -80,7 +81,7 @@ Sums PeakSums(const Layout& l) {
   const MemoryPlan& plan = l.plan;
   const uint64_t gap =
       plan.arena.n - plan.live[static_cast<size_t>(plan.peak_phase)].n;  // addresses that nothing fills
-  return {plan.Of(*l.anatomy, Role::kWeight).n,
+  return {plan.Of(*l.anatomy, Role::kWeight).n + plan.Of(*l.anatomy, Role::kRing).n,
           plan.Of(*l.anatomy, Role::kKv).n,
           plan.Of(*l.anatomy, Role::kActivation).n + plan.Of(*l.anatomy, Role::kStaging).n + gap,
           plan.Of(*l.anatomy, Role::kAudio).n,
@@ -154,6 +155,10 @@ Json PlanJson(const Planned& p) {
               {"kv", l.choice.kv->name},
               {"context", info.context},
               {"batch", l.choice.batch},
+              {"stack_layers", l.stack_layers},
+              {"streamed_layers", l.streamed.size()},
+              {"streamed_bytes_per_token", l.StreamedBytes(Stack::kDecoder)},
+              {"streamed_bytes_per_window", l.StreamedBytes(Stack::kEncoder)},
               {"beam", p.request.beam},
               {"audio_seconds", AudioSeconds(p)},
               {"tp", p.request.tp},
@@ -236,6 +241,10 @@ std::string WorkloadText(const Planned& p) {
       : info.type == "audio-llm" ? fmt::format(", {:g} s of audio ({} tokens)", AudioSeconds(p), AudioTokens(p))
                                  : fmt::format(", windows of {:g} s", WindowSeconds(p)),
       p.threads, NameOf(p.isa));
+  if (!l.streamed.empty())
+    out += fmt::format("\n{} of {} layers are read from the disk: {} bytes a decoder pass, {} a window of audio",
+                       l.streamed.size(), l.stack_layers, l.StreamedBytes(Stack::kDecoder),
+                       l.StreamedBytes(Stack::kEncoder));
   for (const auto& [type, bytes] : p.stored.by_type)
     if (!p.stored.format.empty()) out += fmt::format("\nin the files: {} bytes of {}", bytes, type);
   return out;

@@ -7,7 +7,8 @@
 namespace sotto {
 
 TextSession::TextSession(Engine& engine, int32_t sequence)
-    : model_(engine.model()),
+    : engine_(engine),
+      model_(engine.model()),
       ops_(engine.ops()),
       run_(engine.run(kGenerate)),
       sequence_(sequence),
@@ -15,12 +16,13 @@ TextSession::TextSession(Engine& engine, int32_t sequence)
       seq_(static_cast<size_t>(model_.max_rows()), sequence),
       pos_(seq_.size()) {}
 
-void TextSession::Step(std::span<const int32_t> ids) {
+Status TextSession::Step(std::span<const int32_t> ids) {
   const size_t n = ids.size();
   for (size_t i = 0; i < n; ++i) pos_[i] = static_cast<int32_t>(length_ + static_cast<int64_t>(i));
   model_.Step(ops_, run_, {{seq_.data(), n}, {pos_.data(), n}}, ids);
   length_ += static_cast<int64_t>(n);
   longest_ = std::max(longest_, length_);
+  return engine_.passed();
 }
 
 std::span<float> TextSession::LogitsOf(int64_t row) {
@@ -42,7 +44,7 @@ Status TextSession::ReadAll(std::span<const int32_t> ids, const std::atomic<bool
   while (!ids.empty()) {
     if (stop.load(std::memory_order_relaxed)) return Error{Code::kInterrupted, "interrupted"};
     const size_t n = std::min(ids.size(), seq_.size());
-    Step(ids.first(n));
+    TRY(Step(ids.first(n)));
     ids = ids.subspan(n);
     if (each != nullptr)
       for (size_t i = 0; i < n; ++i) (*each)(logits_ = LogitsOf(static_cast<int64_t>(i)));

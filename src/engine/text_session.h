@@ -36,9 +36,10 @@ class TextSession {
 
  private:
   Status ReadAll(std::span<const int32_t> ids, const std::atomic<bool>& stop, const EachRow* each);
-  void Step(std::span<const int32_t> ids);
+  Status Step(std::span<const int32_t> ids);
   std::span<float> LogitsOf(int64_t row);
 
+  const Engine& engine_;
   Model& model_;
   Backend& ops_;
   Run run_;

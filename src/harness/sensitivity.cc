@@ -63,7 +63,7 @@ class Reader {
       if (transcribes_) {
         if (stop_.load()) return Error{Code::kInterrupted, "interrupted"};
         if (p.opens) windows.emplace(TRY(AudioWindows::Open(engine_, p.audio)));
-        engine_.Hear(TRY(windows->Next()), 0);
+        TRY(engine_.Hear(TRY(windows->Next()), 0));
         std::vector<int32_t> said;
         decoder_.Greedy(0, p.ids, 0, -1, counted, &said);
         continue;
@@ -104,7 +104,7 @@ class Reader {
     for (bool opens = true; left_ > 0; opens = false) {
       const std::span<const float> samples = TRY(windows.Next());
       if (samples.empty()) break;
-      engine_.Hear(samples, 0);
+      TRY(engine_.Hear(samples, 0));
       DecodeLane lane;
       lane.prompt = {tokens.sot};
       if (tokens.multilingual) {
@@ -279,6 +279,7 @@ Result<Planned> PlanSensitivity(const ModelDir& dir, PlanRequest request, const 
   if (c.tokens < 1 || c.tokens > kMostCalibrationTokens)
     return Usage(fmt::format("--tokens {} is not from 1 to {}", c.tokens, kMostCalibrationTokens));
   if (!(c.noise > 0 && c.noise <= 1)) return Usage(fmt::format("--noise {:g} is not above 0 and at most 1", c.noise));
+  if (request.resident != "all") return Usage("--resident has no effect here: every matrix is disturbed where it lies");
   request.kept_logits = c.tokens;
   request.batch = 1;
   const bool open = request.weights == "auto";

@@ -43,6 +43,7 @@ Kind KindOf(const Slot& s) {
     case Role::kActivation: return {"activations", kActivations};
     case Role::kAudio: return {"audio", kAudio};
     case Role::kStaging: return {"loading buffer", {170, 140, 110}};
+    case Role::kRing: return {"layers from the disk", {190, 205, 235}};
     case Role::kTable: return {"tokenizer", {120, 120, 120}};
   }
   return {"other", kFaint};

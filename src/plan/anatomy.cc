@@ -6,7 +6,7 @@
 namespace sotto {
 
 std::string_view NameOf(Role role) {
-  constexpr std::string_view kNames[] = {"weight", "kv", "activation", "audio", "staging", "table"};
+  constexpr std::string_view kNames[] = {"weight", "kv", "activation", "audio", "staging", "table", "ring"};
   return kNames[static_cast<int>(role)];
 }
 
@@ -73,9 +73,10 @@ Scope Scope::During(Phases p) const {
   s.live = p;
   return s;
 }
-Scope Scope::Layer(int i) const {
+Scope Scope::Layer(int i, Stack of) const {
   Scope s = *this;
   s.layer = i;
+  s.stack = of;
   return s;
 }
 
@@ -87,6 +88,7 @@ Slot Base(const Scope& at, std::string_view name, Role role) {
   s.component = at.component;
   s.live = at.live;
   s.layer = at.layer;
+  s.stack = at.stack;
   return s;
 }
 }  // namespace

@@ -20,8 +20,9 @@
 
 namespace sotto {
 
-// Reports group by role. kTable: tokenizer and other parsed files; kAudio: samples, mel, resampler.
-enum class Role : uint8_t { kWeight, kKv, kActivation, kAudio, kStaging, kTable };
+// Reports group by role. kTable: tokenizer and other parsed files; kAudio: samples, mel, resampler; kRing: where layers that are
+// not resident lie while they compute (plan/residency.h).
+enum class Role : uint8_t { kWeight, kKv, kActivation, kAudio, kStaging, kTable, kRing };
 std::string_view NameOf(Role role);
 
 // The part of a model that a slot belongs to: the rows of `parameters` in a plan. kExperts: the routed experts of a mixture.
@@ -51,6 +52,9 @@ inline constexpr Phases kRunning = kEncode | kGenerate, kAlways = kLoad | kRunni
 inline constexpr int kPhaseCount = 3;
 std::string_view PhaseName(int index);  // load, encode, generate
 
+// Layers that pass one behind the other, so that one may be read from the disk while others compute.
+enum class Stack : uint8_t { kNone, kEncoder, kDecoder };
+
 // How a weight may be kept. kMatrix: [out, in], any precision, in panels. kVector: fp32 (norms and biases: little memory, much
 // harm). kRows: read row by row (positions), fp32 or fp16. kPlain: not a weight.
 enum class Form : uint8_t { kPlain, kMatrix, kVector, kRows };
@@ -77,6 +81,7 @@ struct Slot {
   Source source = Source::kCopy;
   Shard shard;
   int layer = -1;
+  Stack stack = Stack::kNone;
 
   uint64_t Elements() const;  // saturates
 };
@@ -112,11 +117,12 @@ struct Scope {
   Component component = Component::kEngine;
   Phases live = kAlways;
   int layer = -1;
+  Stack stack = Stack::kNone;
 
   Scope operator/(std::string_view name) const;  // "a." / "b" is "a.b."
   Scope As(Component c) const;
   Scope During(Phases p) const;
-  Scope Layer(int i) const;
+  Scope Layer(int i, Stack of = Stack::kNone) const;
 };
 
 struct Member {

@@ -30,11 +30,20 @@ class Arena {
   Bytes size_;
 };
 
+// Who brings layers that are not resident (weights/stream.h).
+class LayerGate {
+ public:
+  virtual ~LayerGate() = default;
+  // Waits until the layer's weights are there. False when they can't be had: the pass ends, and the engine knows why.
+  virtual bool Enter(Stack stack, int layer) = 0;
+  virtual void Leave(Stack stack, int layer) = 0;
+};
+
 // A model's members as memory, in one phase: a member that is not live in it is a bug and a failed CHECK.
 class Run {
  public:
-  Run(const Anatomy& anatomy, const MemoryPlan& plan, const Arena& arena, Phases phase)
-      : anatomy_(&anatomy), plan_(&plan), base_(arena.base()), phase_(phase) {}
+  Run(const Anatomy& anatomy, const MemoryPlan& plan, const Arena& arena, Phases phase, LayerGate* gate = nullptr)
+      : anatomy_(&anatomy), plan_(&plan), base_(arena.base()), phase_(phase), gate_(gate) {}
 
   WeightView operator[](const Matrix& m) const;
   WeightView operator[](const ConvMatrix& m) const;
@@ -48,12 +57,36 @@ class Run {
   const Slot& slot(const Member& m) const { return anatomy_->at(m.id); }
   const Stored& stored(const Member& m) const { return plan_->recipe[m.id]; }
   std::byte* At(uint32_t id) const;  // CHECKs the phase
+  LayerGate* gate() const { return gate_; }
 
  private:
   const Anatomy* anatomy_;
   const MemoryPlan* plan_;
   std::byte* base_;
   Phases phase_;
+  LayerGate* gate_;
+};
+
+// One layer's turn in a pass; false when its weights can't be had.
+//
+//   const LayerTurn turn(run, Stack::kDecoder, i);
+//   if (!turn) return;
+class LayerTurn {
+ public:
+  LayerTurn(const Run& run, Stack stack, int layer)
+      : gate_(run.gate()), stack_(stack), layer_(layer), here_(gate_ == nullptr || gate_->Enter(stack, layer)) {}
+  LayerTurn(const LayerTurn&) = delete;
+  LayerTurn& operator=(const LayerTurn&) = delete;
+  ~LayerTurn() {
+    if (gate_ != nullptr && here_) gate_->Leave(stack_, layer_);
+  }
+  explicit operator bool() const { return here_; }
+
+ private:
+  LayerGate* gate_;
+  Stack stack_;
+  int layer_;
+  bool here_;
 };
 
 }  // namespace sotto

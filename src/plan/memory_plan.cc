@@ -35,6 +35,7 @@ MemoryPlan Plan(const Anatomy& anatomy, Recipe recipe, Bytes runtime) {
   std::vector<uint32_t> rest;
   uint64_t floor = 0;
   for (uint32_t id = 0; id < slots.size(); ++id) {
+    if (plan.recipe[id].inside != kNoSlot) continue;
     plan.at[id].bytes = RoundUp(plan.recipe[id].bytes.n, kSlotAlign);
     for (int p = 0; p < kPhaseCount; ++p)
       if (slots[id].live & (1 << p)) plan.live[p] += Bytes{plan.at[id].bytes};
@@ -65,6 +66,12 @@ MemoryPlan Plan(const Anatomy& anatomy, Recipe recipe, Bytes runtime) {
         const bool together = (slots[placed[i]].live & slots[placed[j]].live) != 0;
         CHECK(!together || a.offset >= b.offset + b.bytes || b.offset >= a.offset + a.bytes);
       }
+  for (uint32_t id = 0; id < slots.size(); ++id) {
+    const Stored& s = plan.recipe[id];
+    if (s.inside == kNoSlot) continue;
+    CHECK(s.from <= plan.at[s.inside].bytes && s.bytes.n <= plan.at[s.inside].bytes - s.from);
+    plan.at[id].offset = plan.at[s.inside].offset + s.from;
+  }
   plan.arena = Bytes{end};
   for (int p = 1; p < kPhaseCount; ++p)
     if (plan.live[p] > plan.live[plan.peak_phase]) plan.peak_phase = p;

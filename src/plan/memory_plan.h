@@ -13,6 +13,8 @@ struct GgmlType;  // codec/ggml_types.h
 
 inline constexpr uint64_t kSlotAlign = 64;  // a cache line, and the widest vector
 
+inline constexpr uint32_t kNoSlot = UINT32_MAX;
+
 // How each slot is stored: the recipe's choice for weights, the slot's own type for everything else.
 struct Stored {
   Bytes bytes;
@@ -20,12 +22,15 @@ struct Stored {
   int group = 1;                     // panels (codec/panel.h); 1 elsewhere
   const GgmlType* blocks = nullptr;  // panels of such blocks; dtype is kU8 then
   bool planes = false;               // a block of codec/planes.h; dtype is kU8 then
+  uint32_t inside =
+      kNoSlot;  // the slot whose bytes from `from` on it borrows (plan/residency.h); it has none of its own
+  uint64_t from = 0;
 };
 using Recipe = std::vector<Stored>;  // by slot id
 
 struct Placement {
   uint64_t offset = 0;  // in the arena
-  uint64_t bytes = 0;   // a multiple of kSlotAlign
+  uint64_t bytes = 0;   // a multiple of kSlotAlign; 0 of a slot inside another
 };
 
 struct MemoryPlan {

@@ -2,7 +2,7 @@
 // is read, converted and packed panel by panel through a small planned staging area: there are never two copies of a model.
 #pragma once
 #include "base/threads.h"
-#include "plan/arena.h"
+#include "weights/fill.h"
 #include "weights/gguf_config.h"
 #include "weights/safetensors.h"
 #include "weights/stored.h"
@@ -21,18 +21,16 @@ struct NamedPart {
 // kBadModel naming the tensor, both shapes, or both counts. What the model's own files lack stands in the parts.
 Result<StoredWeights> CheckHeaders(const ModelFiles& files, std::span<const NamedPart> parts, const Anatomy& anatomy);
 
-// Bytes of staging that LoadWeights needs for this anatomy; it depends on the largest row only. Rows that are `widened` (of a GGUF
-// file, of int8 codes) become fp32 on their way.
-uint64_t StagingBytes(const Anatomy& anatomy, int threads, bool widened);
-
 // REQUIRES: CheckHeaders succeeded; `run` is in kLoad; staging.size() >= StagingBytes(). `progress(done, total)` in bytes, called
-// from one thread at a time. Stops with kInterrupted when progress returns false.
+// from one thread at a time. Stops with kInterrupted when progress returns false. Slots in a ring are not filled: their tensors are
+// listed in `streamed`.
 Status LoadWeights(const ModelFiles& files, std::span<const NamedPart> parts, const Anatomy& anatomy, const Run& run,
-                   std::span<std::byte> staging, Threads& threads, FunctionRef<bool(uint64_t, uint64_t)> progress);
+                   std::span<std::byte> staging, Threads& threads, std::vector<SlotTensor>* streamed,
+                   FunctionRef<bool(uint64_t, uint64_t)> progress);
 
 // The same for a GGUF model. REQUIRES: CheckLoadable succeeded for this anatomy.
 Status LoadWeights(const GgufModel& gguf, const Anatomy& anatomy, const Run& run, std::span<std::byte> staging,
-                   Threads& threads, FunctionRef<bool(uint64_t, uint64_t)> progress);
+                   Threads& threads, std::vector<SlotTensor>* streamed, FunctionRef<bool(uint64_t, uint64_t)> progress);
 
 // Every tensor has as many elements as its slot and a type that codec/ggml_blocks.h reads: else kBadModel naming both.
 Status CheckLoadable(const GgufModel& gguf, const Anatomy& anatomy);

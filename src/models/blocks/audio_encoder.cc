@@ -45,7 +45,8 @@ AudioEncoder::AudioEncoder(const Scope& at, const AudioEncoderConfig& config)
       layers_([&] {
         std::vector<AudioEncoderLayer> layers;
         layers.reserve(static_cast<size_t>(c_.layers));
-        for (int i = 0; i < c_.layers; ++i) layers.push_back({(at / "layers" / std::to_string(i)).Layer(i), c_});
+        for (int i = 0; i < c_.layers; ++i)
+          layers.push_back({(at / "layers" / std::to_string(i)).Layer(i, Stack::kEncoder), c_});
         return layers;
       }()),
       norm_(at, "layer_norm.weight", c_.d_model),
@@ -98,7 +99,10 @@ View AudioEncoder::Forward(Backend& ops, const Run& run, int64_t frames, int64_t
   const float scale = 1.0F / std::sqrt(static_cast<float>(head_dim));
   const Precision precision = run[conv1_].dtype == DType::kI8 ? Precision::kFast : Precision::kExact;
   Convolve(ops, run, frames, x);
-  for (const AudioEncoderLayer& w : layers_) {
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const LayerTurn turn(run, Stack::kEncoder, static_cast<int>(i));
+    if (!turn) return x;
+    const AudioEncoderLayer& w = layers_[i];
     for (int64_t first = 0; first < positions; first += block_) {
       const int64_t rows = std::min(block_, positions - first);
       const View h = run[h_].Rows(0, rows);

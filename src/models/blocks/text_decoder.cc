@@ -161,7 +161,7 @@ void TextRoom::Describe(const TextConfig& c, const Workload& n, ModelInfo* info)
 namespace {
 bool IsSparse(const TextConfig& c, int64_t layer) { return !c.sparse.empty() && c.sparse[static_cast<size_t>(layer)]; }
 Scope LayerScope(const Scope& root, int i) {
-  return (root.As(Component::kDecoder) / "layers" / std::to_string(i)).Layer(i);
+  return (root.As(Component::kDecoder) / "layers" / std::to_string(i)).Layer(i, Stack::kDecoder);
 }
 }  // namespace
 
@@ -194,7 +194,11 @@ void TextDecoder::Step(Backend& ops, const Run& run, BatchRows rows, std::span<c
       ops.Convert(vectors.Rows(-1 - id, 1), x.Rows(r, 1));
   }
   FillAngles(c_.rope, rows.pos, run[room_.angles].Rows(0, n));
-  for (int i = 0; i < c_.layers; ++i) Layer(ops, run, i, rows);
+  for (int i = 0; i < c_.layers; ++i) {
+    const LayerTurn turn(run, Stack::kDecoder, i);
+    if (!turn) return;
+    Layer(ops, run, i, rows);
+  }
   ops.RmsNorm(x, run[norm_], c_.rms_eps, x);
 }
 
