@@ -128,11 +128,11 @@ AtomicFile::~AtomicFile() {
   ::unlink(partial_.c_str());
 }
 
-Result<AtomicFile> AtomicFile::Create(const std::string& path) {
+Result<AtomicFile> AtomicFile::Create(const std::string& path, bool anew) {
   AtomicFile f;
   f.path_ = path;
   f.partial_ = path + ".partial";
-  f.fd_ = ::open(f.partial_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  f.fd_ = ::open(f.partial_.c_str(), O_WRONLY | O_CREAT | (anew ? O_TRUNC : 0) | O_CLOEXEC, 0644);
   if (f.fd_ < 0)
     return Failed(fmt::format("cannot write {}: {}; check that its folder exists and is writable", path, Reason()));
   return f;
@@ -176,6 +176,11 @@ Status AtomicFile::Commit() {
     return Failed(fmt::format("cannot finish {}: {}; nothing was left behind", path_, reason));
   }
   return {};
+}
+
+void AtomicFile::Keep() {
+  ::close(fd_);
+  fd_ = -1;
 }
 
 Status WriteAtomically(const std::string& path, std::string_view bytes) {

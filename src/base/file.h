@@ -54,13 +54,15 @@ class AtomicFile {
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&& other) noexcept;
   ~AtomicFile();
-  static Result<AtomicFile> Create(const std::string& path);
+  // `anew`: what an earlier run kept under the temporary name is thrown away.
+  static Result<AtomicFile> Create(const std::string& path, bool anew = true);
   Status Write(std::string_view bytes);
   // At any place, from any thread; not together with Write.
   Status WriteAt(uint64_t offset, std::span<const std::byte> bytes) const;
   // Takes the disk's room for so many bytes now, where the file system can: a disk that is full says so before the work.
   Status Reserve(uint64_t bytes) const;
   Status Commit();  // flush, fsync, rename
+  void Keep();      // closes the file, whose temporary name stays for a later run
 
  private:
   int fd_ = -1;

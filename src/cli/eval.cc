@@ -1,11 +1,14 @@
 // sotto eval: how good a model is, measured: what a quantization or a smaller cache costs.
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "cli/options.h"
 #include "engine/report.h"
 #include "harness/hearing.h"
 #include "harness/perplexity.h"
 #include "harness/recall.h"
+#include "harness/sensitivity.h"
 #include "harness/word_errors.h"
 
 namespace sotto::cli {
@@ -16,23 +19,30 @@ struct Options {
   std::string model, input;
   PerplexityOptions perplexity;
   RecallOptions recall;
+  Calibration calibration;
+  std::string output;
   std::string question;
   int64_t max_tokens = 200;
   bool verbose = false;
   bool quiet = false;
 };
 
-Result<std::unique_ptr<Engine>> Open(const Options& o, Bar* bar) {
+using Planning = FunctionRef<Result<Planned>(const ModelDir&, const PlanRequest&)>;
+Result<std::unique_ptr<Engine>> Open(const Options& o, Bar* bar, Planning plan) {
   TRY(OnlyPlanned(o.shared));
   PlanRequest request = TRY(ToRequest(o.shared));
   if (request.batch > 1) return Usage("--batch has no effect here: texts are measured one after the other");
-  Planned planned = TRY(PlanModel(TRY(FindModelOf(o.model, o.shared, ModelUse::kRun)), request));
+  Planned planned = TRY(plan(TRY(FindModelOf(o.model, o.shared, ModelUse::kRun)), request));
   auto engine = Engine::Open(std::move(planned), [&](uint64_t done, uint64_t total) {
     bar->Show("loading", static_cast<double>(done), static_cast<double>(total));
     return !StopFlag().load();
   });
   bar->Clear();
   return engine;
+}
+
+Result<std::unique_ptr<Engine>> Open(const Options& o, Bar* bar) {
+  return Open(o, bar, [](const ModelDir& dir, const PlanRequest& request) { return PlanModel(dir, request); });
 }
 
 // What every measurement says of the engine that it was made on.
@@ -69,6 +79,29 @@ Result<int> EvalPerplexity(const Options& o) {
   }
   fmt::print("perplexity {:.4f}, {:.4f} bits per byte, over {} tokens ({} bytes){}\n", p.value(), p.bits_per_byte(),
              p.tokens, p.bytes, p.cut ? ", the beginning of the text" : "");
+  return 0;
+}
+
+Result<int> EvalSensitivity(const Options& o) {
+  Bar bar(!o.quiet);
+  const auto engine = TRY(Open(o, &bar, [&](const ModelDir& dir, const PlanRequest& request) {
+    return PlanSensitivity(dir, request, o.calibration);
+  }));
+  const Sensitivities s = TRY(MeasureSensitivity(*engine, o.calibration, StopFlag(),
+                                                 [&](double done, double all) { bar.Show("measuring", done, all); }));
+  bar.Clear();
+  Json j = SensitivitiesJson(s);
+  if (!o.output.empty()) TRY(WriteAtomically(o.output, j.dump(1, ' ', false, Json::error_handler_t::replace) + "\n"));
+  if (o.shared.json) {
+    for (auto& [key, value] : About(o, *engine).items()) j[key] = value;
+    j.erase("input");
+    fmt::print("{}\n", j.dump(-1, ' ', false, Json::error_handler_t::replace));
+    return 0;
+  }
+  fmt::print("{:<52} {:>12} {:>12}\n", "matrix", "sensitivity", "KL, nats");
+  for (const Sensitivity& t : s.tensors) fmt::print("{:<52} {:>12.4g} {:>12.3g}\n", t.name, t.value, t.kl);
+  fmt::print("{} matrices, each with noise {:g} dB below it, over {} tokens\n", s.tensors.size(),
+             -10 * std::log10(s.noise), s.tokens);
   return 0;
 }
 
@@ -228,6 +261,23 @@ void AddEval(CLI::App* root, Commands* commands) {
       "Example:\n"
       "  sotto eval recall models/demo-lm --kv fp16 --lengths 512,1024,2048\n"
       "Exit: 0 done, 2 usage, 3 bad text, 4 bad model, 5 does not fit, 130 interrupted.");
+  const auto [sensitivity, s] =
+      add("sensitivity", "How much harm noise in each matrix does: what `sotto pack` spends bits by", EvalSensitivity);
+  Calibration& c = s->calibration;
+  sensitivity->add_option("--text", c.text, "A file of UTF-8 text, for models that read");
+  sensitivity->add_option("--audio", c.audios, "Audio files, for models that hear; what they say of it is the text");
+  sensitivity->add_option("--question", c.question, "What an audio-language model is asked")->capture_default_str();
+  sensitivity->add_option("--tokens,-n", c.tokens, "Positions that count, at most; every matrix takes a pass over them")
+      ->capture_default_str();
+  sensitivity->add_option("--noise", c.noise, "Power relative to the matrix's; 0.01 is what 3.5 bits a weight do")
+      ->capture_default_str();
+  sensitivity->add_option("-o,--output", s->output, "FILE.json, for sotto pack --sensitivity");
+  sensitivity->footer(
+      "Examples:\n"
+      "  sotto eval sensitivity models/demo-lm --text book.txt -o demo-lm.json\n"
+      "  sotto eval sensitivity models/demo-asr --audio a.wav b.flac -o demo-asr.json\n"
+      "Weights are held in fp32, or in the files' own halves where memory is short.\n"
+      "Exit: 0 done, 2 usage, 3 bad text or audio, 4 bad model, 5 does not fit, 130 interrupted.");
   const auto [perplexity, o] = add("perplexity", "How well a language model predicts a text", EvalPerplexity);
   perplexity->add_option("TEXT", o->input, "A file of UTF-8 text; - is standard input")->required();
   perplexity

@@ -6,13 +6,17 @@
 
 #include "cli/options.h"
 #include "engine/pack/inspect.h"
+#include "harness/canvas.h"
+#include "harness/packed_picture.h"
+#include "harness/sensitivity.h"
 #include "plan/machine.h"
 
 namespace sotto::cli {
 namespace {
 
 struct Options {
-  std::string model, size, memory;
+  std::string model, size, memory, sensitivity;
+  std::vector<std::string> calibration;
   bool lossless_int8 = false, lossless = false, json = false;
   PackRequest request;
 };
@@ -21,7 +25,7 @@ double Ratio(uint64_t a, uint64_t b) { return b == 0 ? 0 : static_cast<double>(a
 
 Json TensorJson(const PackedTensor& t) {
   const double bits = 8 * Ratio(t.bytes, t.elements);
-  const bool packed = t.entropy > 0;
+  const bool packed = t.packed(), lossless = t.base_bits() > 0;
   return {{"name", t.name},
           {"shape", t.shape},
           {"scheme", t.scheme},
@@ -29,7 +33,41 @@ Json TensorJson(const PackedTensor& t) {
           {"bits_per_weight", bits},
           {"entropy_bits", packed ? Json(t.entropy) : Json()},
           {"error_db", packed && t.error_db > 0 ? Json(t.error_db) : Json()},
-          {"ratio_over_int8", Ratio(t.elements, t.bytes)}};
+          {"ratio_over_int8", Ratio(t.elements, t.bytes)},
+          {"ratio", lossless ? Json(t.ratio()) : Json()},
+          {"bound", lossless ? Json(t.bound()) : Json()},
+          {"gain", lossless ? Json(t.ratio() > 1) : Json()},
+          {"sensitivity", t.sensitivity >= 0 ? Json(t.sensitivity) : Json()},
+          {"predicted_kl", t.predicted_kl >= 0 ? Json(t.predicted_kl) : Json()}};
+}
+
+void PrintTensors(const Packed& p) {
+  fmt::print("{:<52} {:>16} {:>6} {:>12} {:>7} {:>7} {:>8} {:>7} {:>7} {:>9}\n", "tensor", "shape", "scheme", "bytes",
+             "bits", "entropy", "error dB", "ratio", "bound", "KL");
+  for (const PackedTensor& t : p.tensors) {
+    const bool packed = t.packed(), lossless = t.base_bits() > 0;
+    const std::string error = t.error_db > 0 ? fmt::format("{:.1f}", t.error_db) : packed ? "none" : "";
+    const auto figure = [](bool shown, const char* how, double value) {
+      return shown ? fmt::format(fmt::runtime(how), value) : "";
+    };
+    const std::string line =
+        fmt::format("{:<52} {:>16} {:>6} {:>12} {:>7.3f} {:>7} {:>8} {:>7} {:>7} {:>9}", t.name,
+                    fmt::format("{}", fmt::join(t.shape, "x")), t.scheme, t.bytes, 8 * Ratio(t.bytes, t.elements),
+                    figure(packed, "{:.3f}", t.entropy), error, figure(lossless, "{:.3f}x", t.ratio()),
+                    figure(lossless, "{:.3f}x", t.bound()), figure(t.predicted_kl >= 0, "{:.2e}", t.predicted_kl));
+    fmt::print("{}{}\n", line.substr(0, line.find_last_not_of(' ') + 1), lossless && t.ratio() <= 1 ? "  no gain" : "");
+  }
+}
+
+// Of all that is packed, in a sentence's parts.
+std::string Totals(const Packed& p) {
+  const double over_int8 = Ratio(p.packed_elements, p.packed_bytes);
+  std::string text =
+      fmt::format("{:.3f} bits a weight in {} matrices, {:.3f}x over FP16, {:.3f}x over INT8", p.bits(),
+                  std::count_if(p.tensors.begin(), p.tensors.end(), [](const auto& t) { return t.packed(); }),
+                  2 * over_int8, over_int8);
+  if (p.predicted_kl >= 0) text += fmt::format(", predicted KL {:.4f} nats a token", p.predicted_kl);
+  return text;
 }
 
 Json PackedJson(const Packed& p) {
@@ -44,6 +82,7 @@ Json PackedJson(const Packed& p) {
           {"ratio_over_int8", Ratio(p.packed_elements, p.packed_bytes)},
           {"ratio_over_fp16", Ratio(2 * p.packed_elements, p.packed_bytes)},
           {"bits_per_weight", p.packed_elements == 0 ? Json() : Json(p.bits())},
+          {"predicted_kl", p.predicted_kl >= 0 ? Json(p.predicted_kl) : Json()},
           {"file_bytes", p.file_bytes},
           {"tensors", std::move(tensors)}};
 }
@@ -68,6 +107,29 @@ Result<uint64_t> SizeFor(const ModelDir& dir, const std::string& memory) {
   return request.budget->n - rest + plain;
 }
 
+// Sensitivities by a text or by audio, what the model takes. The engine is gone before packing begins.
+Result<Sensitivities> Calibrate(const ModelDir& dir, const Options& o) {
+  Calibration c;
+  PlanRequest request;
+  request.threads = o.request.threads;
+  const bool hears = TRY(PlanModel(dir, request)).layout.model->info().n_mels > 0;
+  if (hears) c.audios = o.calibration;
+  if (!hears) c.text = o.calibration[0];
+  if (!hears && o.calibration.size() > 1) return Usage(dir.name + " reads text: --calibration takes one file for it");
+  Planned planned = TRY(PlanSensitivity(dir, request, c));
+  if (!planned.fits)
+    return Error{Code::kOverBudget,
+                 fmt::format("{}; --calibration holds the model unpacked: measure on a larger machine with sotto "
+                             "eval sensitivity -o FILE, and pack with --sensitivity FILE",
+                             Refusal(planned).message)};
+  Bar bar(!o.json);
+  const auto engine = TRY(Engine::Open(std::move(planned), [&](uint64_t done, uint64_t all) {
+    bar.Show("loading", static_cast<double>(done), static_cast<double>(all));
+    return !StopFlag().load();
+  }));
+  return MeasureSensitivity(*engine, c, StopFlag(), [&](double done, double all) { bar.Show("measuring", done, all); });
+}
+
 int Run(Options o) {
   const Result<ModelDir> dir = FindModel(o.model, ModelUse::kRun);
   if (!dir.ok()) return Report(dir.error(), o.json);
@@ -83,6 +145,11 @@ int Run(Options o) {
     const Result<uint64_t> size = SizeFor(*dir, o.memory);
     if (!size.ok()) return Report(size.error(), o.json);
     r.size = *size;
+  }
+  if (!o.sensitivity.empty() || !o.calibration.empty()) {
+    Result<Sensitivities> s = o.calibration.empty() ? ReadSensitivities(o.sensitivity) : Calibrate(*dir, o);
+    if (!s.ok()) return Report(s.error(), o.json);
+    r.sensitivities = *std::move(s);
   }
   Bar bar(!o.json);
   const std::atomic<bool>& stop = StopFlag();
@@ -100,34 +167,22 @@ int Run(Options o) {
     fmt::print("{}\n", document.dump(-1, ' ', false, Json::error_handler_t::replace));
     return 0;
   }
-  const double over_int8 = Ratio(done->packed_elements, done->packed_bytes);
-  fmt::print("{}: {}, {:.3f} bits a weight in {} matrices, {:.2f}x below fp16, {:.2f}x below int8{}\n", r.out,
-             Human({done->file_bytes}), done->bits(),
-             std::count_if(done->tensors.begin(), done->tensors.end(), [](const auto& t) { return t.entropy > 0; }),
-             2 * over_int8, over_int8, over_int8 < 1.005 && r.mode == PackMode::kInt8 ? ": no gain" : "");
+  if (r.mode != PackMode::kRate) PrintTensors(*done);
+  fmt::print("{}: {}, {}{}\n", r.out, Human({done->file_bytes}), Totals(*done),
+             done->resumed == 0 ? "" : fmt::format("; {} matrices were there already", done->resumed));
   return 0;
 }
 
-int RunInspect(const std::string& model, bool json) {
-  const Result<Packed> found = Inspect(model);
-  if (!found.ok()) return Report(found.error(), json);
+Result<int> RunInspect(const std::string& model, const std::string& plot, bool json) {
+  if (!plot.empty()) TRY(CheckPicturePath(plot, "--plot"));
+  const Packed found = TRY(Inspect(model));
+  if (!plot.empty()) TRY(DrawPacked(found, model, plot));
   if (json) {
-    fmt::print("{}\n", PackedJson(*found).dump(-1, ' ', false, Json::error_handler_t::replace));
+    fmt::print("{}\n", PackedJson(found).dump(-1, ' ', false, Json::error_handler_t::replace));
     return 0;
   }
-  fmt::print("{:<52} {:>16} {:>6} {:>12} {:>7} {:>7} {:>8}\n", "tensor", "shape", "scheme", "bytes", "bits", "entropy",
-             "error dB");
-  for (const PackedTensor& t : found->tensors) {
-    const std::string shape = fmt::format("{}", fmt::join(t.shape, "x"));
-    const std::string entropy = t.entropy > 0 ? fmt::format("{:.3f}", t.entropy) : "";
-    const std::string error = t.error_db > 0 ? fmt::format("{:.1f}", t.error_db) : t.entropy > 0 ? "none" : "";
-    fmt::print("{:<52} {:>16} {:>6} {:>12} {:>7.3f} {:>7} {:>8}\n", t.name, shape, t.scheme, t.bytes,
-               8 * Ratio(t.bytes, t.elements), entropy, error);
-  }
-  if (found->packed_elements > 0)
-    fmt::print("packed: {:.3f} bits a weight, {:.2f}x below fp16, {:.2f}x below int8\n", found->bits(),
-               2 * Ratio(found->packed_elements, found->packed_bytes),
-               Ratio(found->packed_elements, found->packed_bytes));
+  PrintTensors(found);
+  if (found.packed_elements > 0) fmt::print("packed: {}\n", Totals(found));
   return 0;
 }
 
@@ -152,23 +207,37 @@ void AddPack(CLI::App* root, Commands* commands) {
       "Default: fast, with --lossless archive");
   app->add_flag("--int8-scale-of-tensor", o->request.scale_of_tensor,
                 "With --lossless-int8: one scale a matrix instead of one a row");
+  auto* sensitivity = app->add_option("--sensitivity", o->sensitivity,
+                                      "What `sotto eval sensitivity -o FILE` measured: bits go where they help most");
+  app->add_option("--calibration", o->calibration,
+                  "Measure that first: a text, or audio files for a model that hears. The model is held unpacked then")
+      ->excludes(sensitivity);
   AddWriting(app, &o->request.force, &o->request.threads, &o->json);
   app->footer(
       "Examples:\n"
       "  sotto pack meta-llama/Llama-3.2-1B --bits 4.3 -o llama-4.3\n"
       "  sotto pack models/demo-asr --size 3MB -o demo-asr-3mb\n"
       "  sotto pack models/demo-lm --lossless -o demo-lm-lossless\n"
+      "  sotto pack models/demo-lm --bits 3.5 --calibration book.txt -o demo-lm-3.5\n"
+      "What is interrupted stays in OUT.partial; the same command goes on there.\n"
       "Exit: 0 done, 2 usage, 4 bad model, 130 interrupted. docs/format.md draws the file.");
   commands->push_back({app, [o] { return Run(*o); }});
 
-  auto model = std::make_shared<std::string>();
+  auto model = std::make_shared<std::string>(), plot = std::make_shared<std::string>();
   auto json = std::make_shared<bool>(false);
   CLI::App* inspect =
       root->add_subcommand("inspect", "What a model's files hold: shape, bits, entropy, error of each tensor");
   inspect->add_option("MODEL", *model, "A directory of .safetensors files")->required();
+  inspect->add_option("--plot", *plot, "FILE.svg or FILE.png: a picture of bits, entropy and error by layer");
   inspect->add_flag("--json", *json, "One JSON document on standard output");
-  inspect->footer("Example:\n  sotto inspect llama-4.3");
-  commands->push_back({inspect, [model, json] { return RunInspect(*model, *json); }});
+  inspect->footer(
+      "Examples:\n"
+      "  sotto inspect llama-4.3\n"
+      "  sotto inspect llama-4.3 --plot llama-4.3.svg");
+  commands->push_back({inspect, [=] {
+                         const Result<int> done = RunInspect(*model, *plot, *json);
+                         return done.ok() ? *done : Report(done.error(), *json);
+                       }});
 }
 
 }  // namespace sotto::cli

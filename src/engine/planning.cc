@@ -118,6 +118,15 @@ Result<Layout> LayOut(const Planned& p, const PlanRequest& request, const Choice
     l.slots.window.emplace_back(engine.During(kRunning), "window." + number,
                                 SlidingWindow::MemorySamples(p.mel.n_samples) * sizeof(float), Role::kAudio);
   }
+  if (request.kept_logits > 0) {
+    const auto row = static_cast<uint64_t>(l.model->info().vocab_size) * sizeof(float);
+    l.slots.kept_logits =
+        Table(engine, "kept_logits", SatMul(static_cast<uint64_t>(request.kept_logits) + 1, row), Role::kActivation);
+    uint64_t matrix = 0;
+    for (const Slot& s : l.anatomy->slots())
+      if (s.form == Form::kMatrix) matrix = std::max(matrix, PanelBytes({}, s.shape[0], s.shape[1] * s.shape[2]).n);
+    l.slots.kept_matrix = Table(engine, "kept_matrix", matrix, Role::kActivation);
+  }
   Bytes runtime = RuntimeBound(p.threads + (streams ? 1 : 0), hears ? static_cast<int>(choice.batch) : 0);
   if (const ModelInfo& info = l.model->info(); info.type != "encoder-decoder")
     runtime += Bytes{RoundUp(SatMul(kPromptHeap, MaxPromptBytes(info.context)), kMiB)};

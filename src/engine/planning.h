@@ -38,6 +38,7 @@ struct PlanRequest {
   int64_t encoder_positions = 0;  // that an encoder-decoder's cross-attention reads; 0: the published window
   int threads = 0;                // 0: all CPUs of this process
   bool tokenizer = true;          // whether text is wanted (logits and stages work without)
+  int64_t kept_logits = 0;        // rows of them that somebody keeps, beside one matrix (harness/sensitivity.h)
 };
 
 // The engine's own slots, in the same anatomy as the model's.
@@ -49,6 +50,7 @@ struct EngineSlots {
   Table sampler;  // models that generate text
   Table mel_tables, mel_scratch;
   std::vector<Table> stream, window;  // by sequence
+  Table kept_logits, kept_matrix;     // PlanRequest::kept_logits rows of fp32 and one more; any matrix as fp32
 };
 
 struct Choice {

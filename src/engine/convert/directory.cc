@@ -14,6 +14,7 @@ namespace sotto {
 namespace fs = std::filesystem;
 
 PartialDirectory::~PartialDirectory() {
+  if (kept_) return;
   std::error_code ignored;
   fs::remove_all(partial_, ignored);
 }

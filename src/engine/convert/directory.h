@@ -7,7 +7,7 @@
 
 namespace sotto {
 
-// A directory under another name until Commit(); removed without it.
+// A directory under another name until Commit(); removed without it, unless Keep() leaves it for a later run.
 class PartialDirectory {
  public:
   explicit PartialDirectory(std::string path) : path_(std::move(path)), partial_(path_ + ".partial") {}
@@ -19,9 +19,11 @@ class PartialDirectory {
   Status Create() const;
   // One step, also where there is a directory already, which is then removed.
   Status Commit() const;
+  void Keep() { kept_ = true; }
 
  private:
   std::string path_, partial_;
+  bool kept_ = false;
 };
 
 // Byte by byte, in pieces.

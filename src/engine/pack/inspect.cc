@@ -51,12 +51,11 @@ Result<Packed> Inspect(const std::string& model) {
       const std::string key = "sotto." + row.name;
       char scheme[16] = "planes";
       if (facts.is_object() && facts.contains(key) && facts[key].is_string())
-        std::sscanf(facts[key].get<std::string>().c_str(), "%15s %lf bits %lf dB", scheme, &row.entropy, &row.error_db);
+        std::sscanf(facts[key].get<std::string>().c_str(), "%15s %lf bits %lf dB sensitivity %lf kl %lf", scheme,
+                    &row.entropy, &row.error_db, &row.sensitivity, &row.predicted_kl);
       row.scheme = scheme;
-      found.packed_elements += row.elements;
-      found.packed_bytes += row.bytes;
     }
-    found.tensors.push_back(std::move(row));
+    found.Add(std::move(row));
     return {};
   }));
   return found;

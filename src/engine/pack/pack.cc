@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <filesystem>
 
 #include "engine/convert/directory.h"
 #include "engine/pack/matrix.h"
+#include "engine/pack/record.h"
 #include "engine/pack/sources.h"
 
 namespace sotto {
@@ -14,6 +17,12 @@ namespace {
 
 constexpr double kLeastBits = 2, kMostBits = 12;
 constexpr double kTolerance = 0.0005;  // of the size: half of what is promised
+// What a calibration doesn't touch isn't useless: a weight's sensitivity counts as no less than this share of the mean one, which is
+// four bits fewer. And no step is larger than this multiple of the root mean square: there a weight is little but its sign (a Gaussian's
+// mean magnitude is 0.8), and larger steps add noise and save nothing.
+constexpr double kLeastHarm = 1.0 / 256, kMostStep = 1.6;
+
+Error Interrupted() { return {Code::kInterrupted, "interrupted"}; }
 
 class Packer {
  public:
@@ -31,8 +40,12 @@ class Packer {
         plain += origin.bytes;
         continue;
       }
-      matrices_.push_back(
-          {id, &slot, origin, slot.shape[0], slot.shape[1] * slot.shape[2], slot.shape[2], 0, 0, {}, {}});
+      matrices_.push_back({.id = id,
+                           .slot = &slot,
+                           .origin = origin,
+                           .rows = slot.shape[0],
+                           .cols = slot.shape[1] * slot.shape[2],
+                           .taps = slot.shape[2]});
       elements_ += matrices_.back().elements();
     }
     if (matrices_.empty())
@@ -40,15 +53,65 @@ class Packer {
           request_.mode == PackMode::kHalves
               ? "no matrix of this model is F16 or BF16, which --lossless codes; use --bits or --lossless-int8"
               : "this model has no matrices to pack");
+    TRY(SpreadSteps());
     TRY(SurveyAll());
-    if (request_.mode == PackMode::kRate) TRY(FindSteps(plain));
-    return Write();
+    PackRecord record(request_.out + ".partial/packing", Identity(), matrices_.size());
+    if (request_.mode == PackMode::kRate && !record.continues()) TRY(FindSteps(plain));
+    if (record.continues()) multiples_ = record.multiples();
+    multiples_.resize(matrices_.size());
+    return Write(&record);
   }
 
  private:
   bool IsPacked(const Slot& slot, const WeightOrigin& origin) const {
     if (slot.form != Form::kMatrix) return false;
     return request_.mode != PackMode::kHalves || origin.type->name == "F16" || origin.type->name == "BF16";
+  }
+
+  // What must be the same for an interrupted run to be gone on with.
+  Json Identity() const {
+    Json files = Json::array();
+    for (int i = 0; i < original_.files->count(); ++i) {
+      const File& file = original_.files->file(i);
+      std::error_code ignored;
+      const auto changed = std::filesystem::last_write_time(file.path(), ignored).time_since_epoch().count();
+      files.push_back({file.path(), file.size(), static_cast<int64_t>(changed)});
+    }
+    return {{"schema", "sotto.packing/1"},
+            {"mode", static_cast<int>(request_.mode)},
+            {"bits", request_.bits},
+            {"size", request_.size},
+            {"scale_of_tensor", request_.scale_of_tensor},
+            {"level", request_.level},
+            {"sensitivities", SensitivitiesJson(request_.sensitivities)},
+            {"files", std::move(files)}};
+  }
+
+  bool measured() const { return !request_.sensitivities.tensors.empty(); }
+
+  // Noise in proportion to n / s: steps to its root. Their mean, weight by weight, is 1 in bits, so that the common multiple stays what it
+  // is without measurements.
+  Status SpreadSteps() {
+    if (!measured()) return {};
+    double all = 0, mean = 0;
+    for (PackedMatrix& m : matrices_) {
+      const Sensitivity* const s = request_.sensitivities.Find(m.slot->name);
+      if (s == nullptr)
+        return BadInput(
+            fmt::format("the sensitivities lack '{}': they are of another model; measure this one with: "
+                        "sotto eval sensitivity",
+                        m.slot->name));
+      m.spread = s->value;
+      all += s->value;
+    }
+    for (PackedMatrix& m : matrices_) {
+      const auto n = static_cast<double>(m.elements()), weights = static_cast<double>(elements_);
+      const double share = std::max(m.spread, kLeastHarm * all * n / weights);
+      m.spread = share > 0 ? std::sqrt(n / share) : 1;
+      mean += n / weights * std::log2(m.spread);
+    }
+    for (PackedMatrix& m : matrices_) m.spread /= std::exp2(mean);
+    return {};
   }
 
   Status SurveyAll() {
@@ -63,7 +126,7 @@ class Packer {
 
   float StepOf(const PackedMatrix& m, double multiple) const {
     const double rms = std::sqrt(m.power);
-    return rms > 0 ? static_cast<float>(multiple * rms) : 1.0F;
+    return rms > 0 ? static_cast<float>(std::min(multiple * m.spread, measured() ? kMostStep : 1e9) * rms) : 1.0F;
   }
 
   Result<uint64_t> BytesAt(const PackedMatrix& m, double multiple) {
@@ -71,7 +134,7 @@ class Packer {
     const PlanesSource source = StepSource(m, StepOf(m, multiple), &state);
     const uint64_t bytes = PlanPlanes(source, level_, threads_).bytes;
     TRY(state.status());
-    if (!progress_(done_, total_)) return Error{Code::kInterrupted, "interrupted; nothing was left behind"};
+    if (!progress_(done_, total_)) return Interrupted();
     return bytes;
   }
 
@@ -89,7 +152,7 @@ class Packer {
       const PlanesSource source = SourceOf(m, &state);
       bytes += TRY(EncodePlanes(source, PlanPlanes(source, level_, threads_), threads_)).size();
       TRY(state.status());
-      if (!progress_(done_, total_)) return Error{Code::kInterrupted, "interrupted; nothing was left behind"};
+      if (!progress_(done_, total_)) return Interrupted();
     }
     return bytes;
   }
@@ -169,60 +232,111 @@ class Packer {
     return "?";
   }
 
-  Result<Packed> Write() {
-    const PartialDirectory out(request_.out);
-    TRY(out.Create());
+  Result<Packed> Write(PackRecord* record) {
+    PartialDirectory out(request_.out);
+    if (!record->continues()) TRY(out.Create());
+    AtomicFile file = TRY(AtomicFile::Create(out.partial() + "/model.safetensors", !record->continues()));
+    TRY(record->Begin(multiples_));
+    Result<Packed> packed = WriteTensors(out, file, record);
+    if (packed.ok() || packed.error().code != Code::kInterrupted) return packed;
+    file.Keep();
+    record->Keep();
+    out.Keep();
+    return packed;
+  }
+
+  Result<Packed> WriteTensors(const PartialDirectory& out, AtomicFile& file, PackRecord* record) {
     TRY(CopyCompanions(original_.dir.path, out.partial()));
-    AtomicFile file = TRY(AtomicFile::Create(out.partial() + "/model.safetensors"));
+    const File written = TRY(File::Open(out.partial() + "/model.safetensors.partial", Code::kFailed));
     const uint64_t room = HeaderRoom();
     Listing listing;
     Packed packed;
-    Json facts = Json::object();
-    const auto matrix_of = [&](uint32_t id) {
-      return std::find_if(matrices_.begin(), matrices_.end(), [id](const PackedMatrix& m) { return m.id == id; });
-    };
+    Json metadata = {{"format", "pt"}, {"sotto.packed", "1"}, {"sotto.level", request_.level}};
+    auto m = matrices_.begin();  // in the order of ids, as order_
     for (const uint32_t id : order_) {
       const Slot& slot = original_.anatomy->at(id);
       const WeightOrigin& origin = original_.origins[id];
       PackedTensor t{slot.name, std::string(origin.type->name), {slot.shape.begin(), slot.shape.begin() + slot.dims}};
       t.elements = slot.Elements(), t.bytes = origin.bytes;
       const uint64_t at = room + listing.bytes;
-      if (const auto m = matrix_of(id); m == matrices_.end()) {
+      if (m == matrices_.end() || m->id != id) {
         TRY(CopyBytes(*origin.file, origin.offset, origin.bytes, file, at, nullptr));
         listing.Add(slot.name, t.scheme, ShapeOf(slot), origin.bytes);
-      } else {
-        SourceState counted, written;
-        const PlanesPlan plan = PlanPlanes(SourceOf(*m, &counted), level_, threads_);
-        const PlanesSource source = SourceOf(*m, &written);
-        const std::vector<std::byte> block = TRY(EncodePlanes(source, plan, threads_));
-        TRY(counted.status());
-        TRY(written.status());
-        TRY(file.WriteAt(at, block));
-        listing.Add(slot.name + std::string(kPlanesSuffix), "U8", fmt::format("[{}]", block.size()), block.size());
-        t.scheme = SchemeName(source.scheme);
-        t.bytes = block.size();
-        t.entropy = plan.entropy;
-        t.step = request_.mode == PackMode::kRate ? static_cast<double>(source.scales[0]) : 0;
-        if (written.squares() > 0)
-          t.error_db = 10 * std::log10(m->power * static_cast<double>(m->elements()) / written.squares());
-        packed.packed_elements += t.elements;
-        packed.packed_bytes += t.bytes;
-        facts[slot.name] = fmt::format("{} {:.4f} bits {:.2f} dB", t.scheme, t.entropy, t.error_db);
-        done_ += origin.bytes;
-        if (!progress_(std::min(done_, total_), total_))
-          return Error{Code::kInterrupted, "interrupted; nothing was left behind"};
+        packed.Add(std::move(t));
+        continue;
       }
-      packed.tensors.push_back(std::move(t));
+      const Json* const made = record->Find(slot.name);
+      if (made != nullptr && IsThere(*made, written, at, *m, &t)) {
+        ++packed.resumed;
+      } else {
+        TRY(Code(*m, file, at, &t));
+        TRY(record->Add({{"name", t.name},
+                         {"at", at},
+                         {"bytes", t.bytes},
+                         {"entropy", t.entropy},
+                         {"error_db", t.error_db},
+                         {"step", t.step}}));
+      }
+      listing.Add(slot.name + std::string(kPlanesSuffix), "U8", fmt::format("[{}]", t.bytes), t.bytes);
+      Json& fact = metadata["sotto." + slot.name] =
+          fmt::format("{} {:.4f} bits {:.2f} dB", t.scheme, t.entropy, t.error_db);
+      if (measured()) {
+        t.sensitivity = request_.sensitivities.Find(slot.name)->value;
+        t.predicted_kl = t.error_db > 0 ? t.sensitivity * std::pow(10, -t.error_db / 10) : 0;
+        fact = fmt::format("{} sensitivity {:.4g} kl {:.4g}", fact.get<std::string>(), t.sensitivity, t.predicted_kl);
+      }
+      packed.Add(std::move(t));
+      done_ += origin.bytes;
+      ++m;
+      if (!progress_(std::min(done_, total_), total_)) return Interrupted();
     }
-    Json metadata = {{"format", "pt"}, {"sotto.packed", "1"}, {"sotto.level", request_.level}};
-    for (auto& [name, fact] : facts.items()) metadata["sotto." + name] = fact;
+    if (measured()) metadata["sotto.predicted_kl"] = fmt::format("{:.4g}", packed.predicted_kl);
     const std::string header = listing.Header(metadata.dump(), room);
     CHECK(header.size() == room);
     TRY(file.WriteAt(0, std::as_bytes(std::span(header))));
     TRY(file.Commit());
+    record->Drop();
     TRY(out.Commit());
     packed.file_bytes = room + listing.bytes;
     return packed;
+  }
+
+  // One matrix, coded and written.
+  Status Code(const PackedMatrix& m, const AtomicFile& file, uint64_t at, PackedTensor* t) {
+    SourceState counted, written;
+    const PlanesPlan plan = PlanPlanes(SourceOf(m, &counted), level_, threads_);
+    const PlanesSource source = SourceOf(m, &written);
+    const std::vector<std::byte> block = TRY(EncodePlanes(source, plan, threads_));
+    TRY(counted.status());
+    TRY(written.status());
+    TRY(file.WriteAt(at, block));
+    t->scheme = SchemeName(source.scheme);
+    t->bytes = block.size();
+    t->entropy = plan.entropy;
+    t->step = request_.mode == PackMode::kRate ? static_cast<double>(source.scales[0]) : 0;
+    if (written.squares() > 0)
+      t->error_db = 10 * std::log10(m.power * static_cast<double>(m.elements()) / written.squares());
+    return {};
+  }
+
+  // Whether an interrupted run has written this matrix, whole and in this place.
+  static bool IsThere(const Json& made, const File& file, uint64_t at, const PackedMatrix& m, PackedTensor* t) {
+    for (const char* key : {"at", "bytes", "entropy", "error_db", "step"})
+      if (!made.contains(key) || !made[key].is_number()) return false;
+    const auto bytes = made["bytes"].get<uint64_t>();
+    if (made["at"].get<uint64_t>() != at || at > file.size() || bytes > file.size() - at) return false;
+    std::vector<std::byte> block(bytes);
+    PlanesHeader header;
+    if (bytes < sizeof header || !file.ReadAt(at, block).ok()) return false;
+    std::memcpy(&header, block.data(), sizeof header);
+    if (!CheckPlanesHeader(header, bytes, m.rows, m.cols, t->name).ok()) return false;
+    if (header.checksum != PlanesChecksum(block)) return false;
+    t->scheme = SchemeName(header.scheme);
+    t->bytes = bytes;
+    t->entropy = made["entropy"].get<double>();
+    t->error_db = made["error_db"].get<double>();
+    t->step = made["step"].get<double>();
+    return true;
   }
 
   const Original& original_;
@@ -239,18 +353,36 @@ class Packer {
 
 }  // namespace
 
+void Packed::Add(PackedTensor t) {
+  if (t.packed()) {
+    packed_elements += t.elements;
+    packed_bytes += t.bytes;
+  }
+  if (t.predicted_kl >= 0) predicted_kl = std::max(predicted_kl, 0.0) + t.predicted_kl;
+  tensors.push_back(std::move(t));
+}
+
 Result<Packed> Pack(const ModelDir& dir, const PackRequest& request, ConvertProgress progress) {
   if (!dir.gguf_path.empty())
     return Usage("packing starts from a Hugging Face directory, and this is a .gguf; give its original");
   if (request.mode == PackMode::kRate && (request.bits > 0) == (request.size > 0))
     return Usage("say how small: --bits a weight, --size of the file, --memory of the process, or --lossless");
+  if (request.mode != PackMode::kRate && !request.sensitivities.tensors.empty())
+    return Usage("sensitivities have no effect on what is lossless; they go with --bits, --size or --memory");
   TRY(CheckOut(dir, {.weights = "", .out = request.out, .force = request.force}, false));
   PackRequest r = request;
   if (r.threads == 0) r.threads = Threads::Available();
   if (r.level.empty()) r.level = r.mode == PackMode::kHalves ? "archive" : "fast";
   const PlanesLevel level = TRY(LevelOf(r.level));
   const Original original = TRY(OpenOriginal(dir));
-  return Packer(original, r, level, progress).Run();
+  Result<Packed> packed = Packer(original, r, level, progress).Run();
+  if (packed.ok() || packed.error().code != Code::kInterrupted) return packed;
+  const std::string partial = r.out + ".partial";
+  return Error{Code::kInterrupted, IsDirectory(partial)
+                                       ? fmt::format("interrupted; what is done lies in {}, and the same command "
+                                                     "goes on from there",
+                                                     partial)
+                                       : "interrupted; nothing was left behind"};
 }
 
 }  // namespace sotto

@@ -16,6 +16,7 @@ struct PackedMatrix {
   int64_t rows = 0, cols = 0, taps = 1;
   double power = 0;   // mean square
   float largest = 0;  // magnitude
+  double spread = 1;  // its step, relative to its root mean square, as a multiple of all matrices' common one
   std::vector<float> row_largest;
   std::array<uint64_t, 128> tops{};   // with `halves`: of bits 8 … 14
   const std::byte* memory = nullptr;  // where its rows lie, instead of origin's file
