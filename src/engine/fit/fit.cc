@@ -30,17 +30,19 @@ Result<std::vector<WeightKind>> KindsOf(const PlanRequest& request, const Stored
   return kinds;
 }
 
-// The same or better in everything; KL below kNoKl, as caches in halves make it, is none.
+// The same or better in everything; less KL than that is none, as between caches.
 bool Covers(const Candidate& a, const Candidate& b) {
   constexpr double kNoKl = 1e-4;
-  return a.total <= b.total && std::max(a.kl, kNoKl) <= std::max(b.kl, kNoKl) &&
-         a.speed.tokens_per_second >= b.speed.tokens_per_second;
+  return a.total <= b.total && a.kl <= b.kl + kNoKl && a.speed.tokens_per_second >= b.speed.tokens_per_second;
 }
 
+// REQUIRES: the best quality first, which stays of those that are the same.
 void MarkPareto(std::vector<Candidate>* all) {
-  for (Candidate& c : *all)
-    c.pareto = std::none_of(all->begin(), all->end(),
-                            [&](const Candidate& other) { return Covers(other, c) && !Covers(c, other); });
+  for (auto c = all->begin(); c != all->end(); ++c) {
+    c->pareto = true;
+    for (auto other = all->begin(); other != all->end(); ++other)
+      if (other != c && Covers(*other, *c) && (other < c || !Covers(*c, *other))) c->pareto = false;
+  }
 }
 
 // The index of the choice among what fits; sets what Fitted says about it.
