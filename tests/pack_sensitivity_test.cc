@@ -39,7 +39,7 @@ Sensitivities Measured(const std::string& model, const Calibration& c, const Pla
 std::vector<int32_t> OtherIds(Engine& engine) {
   std::ifstream in(kOtherText);
   std::vector<int32_t> ids;
-  EXPECT_TRUE(engine.tokenizer().Encode(std::string(std::istreambuf_iterator<char>(in), {}), {}, &ids).ok());
+  EXPECT_TRUE(engine.tokenizer().Encode(std::string{std::istreambuf_iterator<char>(in), {}}, {}, &ids).ok());
   ids.resize(std::min<size_t>(ids.size(), 400));
   return ids;
 }
@@ -68,7 +68,8 @@ TEST(Sensitivity, HarmIsInProportionToTheNoise) {
                       weak = Measured(kLm, {.text = kText, .tokens = 100, .noise = 0.0025});
   for (size_t i = 0; i < strong.tensors.size(); ++i) {
     EXPECT_NEAR(strong.tensors[i].value / weak.tensors[i].value, 1, 0.3) << strong.tensors[i].name;
-    EXPECT_NEAR(strong.tensors[i].kl, 0.01 * strong.tensors[i].value, 1e-3 * strong.tensors[i].kl);
+    // The noise is drawn: its power is 20 dB below the matrix's within what some thousand numbers vary.
+    EXPECT_NEAR(strong.tensors[i].kl, 0.01 * strong.tensors[i].value, 0.03 * strong.tensors[i].kl);
   }
 }
 

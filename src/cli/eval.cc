@@ -93,7 +93,8 @@ Result<int> EvalSensitivity(const Options& o) {
   Json j = SensitivitiesJson(s);
   if (!o.output.empty()) TRY(WriteAtomically(o.output, j.dump(1, ' ', false, Json::error_handler_t::replace) + "\n"));
   if (o.shared.json) {
-    for (auto& [key, value] : About(o, *engine).items()) j[key] = value;
+    const Json about = About(o, *engine);
+    for (auto& [key, value] : about.items()) j[key] = value;
     j.erase("input");
     fmt::print("{}\n", j.dump(-1, ' ', false, Json::error_handler_t::replace));
     return 0;
