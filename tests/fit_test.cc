@@ -274,6 +274,32 @@ TEST_F(PlanFileTest, RefusesWhatIsNoPlan) {
   EXPECT_EQ(Run().code, 4);
 }
 
+// What only packing makes fit: planned before it is packed, packed, and run inside the budget.
+TEST(Fit, PacksWhatItChoseAndDrawsWhatFits) {
+  const TempDir dir;
+  const std::string smallest = std::to_string(SmallestBudget(OpenFitter(Request())));
+  const auto fit = [&](std::vector<std::string> more) {
+    std::vector<std::string> all = {"fit", kLm, "--context", "512", "--threads", "2", "--memory", smallest};
+    all.insert(all.end(), more.begin(), more.end());
+    return RunSotto(all);
+  };
+  EXPECT_THAT(fit({}).out, HasSubstr("sotto pack " + kLm + " --bits 2.5 -o packed-2.5"));
+  EXPECT_EQ(fit({"-o", dir / "plan.json"}).code, 5);  // nothing that is there fits
+  EXPECT_EQ(fit({"--min-speed", "3"}).code, 2);       // the machine is not known
+  const Ran ran = fit({"-o", dir / "plan.json", "--pack-to", dir / "packed", "--plot", dir / "front.svg", "--json"});
+  ASSERT_EQ(ran.code, 0) << ran.err << ran.out;
+  const Json j = Must(ParseJson(ran.out, "fit", Code::kFailed));
+  EXPECT_EQ(j["choice"]["bits_to_pack"], 2.5);
+  EXPECT_TRUE(j["choice"]["predicted"]["tokens_per_second"].is_null());
+  EXPECT_GT(j["choice"]["predicted"]["quality"], 0.1);
+  EXPECT_EQ(j["alternatives"].size(), 1U);
+  EXPECT_THAT(Must(ReadSmallFile(dir / "front.svg", kMiB, Code::kFailed)), HasSubstr("packed 2.50 bits"));
+  const Ran answer = RunSotto({"run", "--plan", dir / "plan.json", "--raw", "The", "-n", "4", "--json"});
+  ASSERT_EQ(answer.code, 0) << answer.out;
+  EXPECT_LE(Must(ParseJson(answer.out, "run", Code::kFailed))["ledger"]["peak_bytes"].get<uint64_t>(),
+            std::stoull(smallest));
+}
+
 TEST(Calibrate, WhatItMeasuresIsKeptAndSaysHowFastPlansAre) {
   const TempDir dir;
   const std::string path = dir / "new/machine.json";

@@ -120,25 +120,29 @@ class Picture {
     c->Text(kRight, kBottom + 40, 12, "memory of the process", kFaint, Anchor::kEnd);
   }
 
-  // Names of the front, where there is room; the choice's first.
+  // Names of the front and of the choice, which comes first, where there is room between discs.
   void DrawLabels(Canvas* c, std::vector<const Candidate*> front) const {
-    std::stable_partition(front.begin(), front.end(), [&](const Candidate* k) { return k == &f_.choice(); });
+    std::erase(front, &f_.choice());
+    front.insert(front.begin(), &f_.choice());
     struct Box {
-      double x, y, w;
+      double x, y, w, h;  // y: of its middle
     };
     std::vector<Box> taken;
+    for (const Candidate* k : front)
+      taken.push_back({X(k->total.n) - Radius(*k), Y(k->kl), 2 * Radius(*k), 2 * Radius(*k)});
     for (const Candidate* k : front) {
       const std::string text = k->weights + Speed(*k);
       const double w = Canvas::TextWidth(text, 12), r = Radius(*k) + 8, x = X(k->total.n), y = Y(k->kl);
-      for (const auto& [left, up] :
-           {std::pair{x + r - 4, y - 11}, {x + r - 4, y - 25}, {x - r - w, y + 9}, {x + r, y + 16}}) {
-        const bool inside = left > kLeft && left + w < kRight && up > kTop + 14 && up < kBottom - 8;
-        const bool free = std::none_of(taken.begin(), taken.end(), [&, left = left, up = up](const Box& b) {
-          return std::abs(b.y - up) < 14 && left < b.x + b.w + 6 && b.x < left + w + 6;
+      for (const auto& [left, middle] :
+           {std::pair{x + r - 4, y - 11}, {x + r + 2, y}, {x + r - 4, y - 25}, {x - r - w, y + 9}, {x + r, y + 16}}) {
+        const Box box{left, middle, w, 12};
+        const bool inside = left > kLeft && left + w < kRight && middle > kTop + 6 && middle < kBottom - 8;
+        const bool free = std::none_of(taken.begin(), taken.end(), [&](const Box& b) {
+          return std::abs(b.y - box.y) < (b.h + box.h) / 2 && box.x < b.x + b.w + 4 && b.x < box.x + box.w + 4;
         });
         if (!inside || !free) continue;
-        c->Text(left, up, 12, text, kInk);
-        taken.push_back({left, up, w});
+        c->Text(left, middle, 12, text, kInk);
+        taken.push_back(box);
         break;
       }
     }
