@@ -167,7 +167,7 @@ Result<int> Run(Options o) {
     fmt::print("note: every weight counts the same; `sotto eval sensitivity` measures, --sensitivity takes it\n");
   if (!fitter.machine()) fmt::print("note: speeds compare choices only; `sotto calibrate` measures this machine\n");
   if (choice.bits > 0 && o.pack_to.empty()) fmt::print("to make it: {}\n", PackCommand(o, choice));
-  if (!o.out.empty()) fmt::print("{} runs it: sotto run --plan {}\n", o.out, o.out);
+  if (!o.out.empty()) fmt::print("to run it: sotto run, chat or transcribe --plan {}\n", o.out);
   return 0;
 }
 
