@@ -19,9 +19,10 @@ namespace sotto {
 namespace {
 
 struct Options {
-  std::string model, weights = "auto", kv = "fp16";
+  std::string model, weights = "auto", kv = "fp16", resident = "all";
   int64_t context = 8704;
   int threads = 2;
+  bool direct = false;
 };
 
 double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
@@ -38,6 +39,8 @@ Status Serve(const Options& o) {
   request.kv = o.kv;
   request.context = o.context;
   request.threads = o.threads;
+  request.resident = o.resident;
+  request.direct = o.direct;
   request.tokenizer = false;
   const double start = Now();
   const auto engine = TRY(
@@ -82,6 +85,8 @@ int main(int argc, char** argv) {
   app.add_option("--kv", o.kv);
   app.add_option("--context", o.context);
   app.add_option("--threads", o.threads);
+  app.add_option("--resident", o.resident);
+  app.add_flag("--direct", o.direct);
   CLI11_PARSE(app, argc, argv);
   const sotto::Status done = sotto::Serve(o);
   if (done.ok()) return 0;

@@ -120,6 +120,9 @@ function(sotto_tests)
     add_test(NAME docs.memory_is_as_played
       COMMAND ${PYTHON3} ${PROJECT_SOURCE_DIR}/scripts/session_docs --check --sotto $<TARGET_FILE:sotto>
         ${PROJECT_SOURCE_DIR}/docs/memory.md)
+    add_test(NAME docs.fit_is_as_played
+      COMMAND ${PYTHON3} ${PROJECT_SOURCE_DIR}/scripts/session_docs --check --sotto $<TARGET_FILE:sotto>
+        ${PROJECT_SOURCE_DIR}/docs/fit.md)
   endif()
   gtest_discover_tests(sotto_tests DISCOVERY_MODE PRE_TEST PROPERTIES ${properties})
 endfunction()

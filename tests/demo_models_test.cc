@@ -4,6 +4,7 @@
 
 #include <fstream>
 
+#include "divergence.h"
 #include "harness/recall.h"
 #include "process.h"
 #include "running.h"
@@ -26,24 +27,6 @@ TEST(DemoLm, FindsPairsAgain) {
   }
 }
 
-// The mean of sum p ln(p / q) over the positions of a text, p of fp16 weights.
-double KlToFp16(const std::vector<std::vector<float>>& want, const std::vector<std::vector<float>>& got) {
-  double sum = 0;
-  for (size_t i = 0; i < want.size(); ++i) {
-    const auto log_sum = [](const std::vector<float>& row) {
-      double total = 0;
-      for (const float v : row) total += std::exp(double{v});
-      return std::log(total);
-    };
-    const double p_sum = log_sum(want[i]), q_sum = log_sum(got[i]);
-    for (size_t j = 0; j < want[i].size(); ++j) {
-      const double p = want[i][j] - p_sum, q = got[i][j] - q_sum;
-      sum += std::exp(p) * (p - q);
-    }
-  }
-  return sum / static_cast<double>(want.size());
-}
-
 TEST(DemoLm, QuantizedWeightsStayWithinTheStatedDivergence) {
   std::ifstream license(SOTTO_SOURCE_DIR "/LICENSE");
   const std::string text((std::istreambuf_iterator<char>(license)), {});
@@ -58,7 +41,7 @@ TEST(DemoLm, QuantizedWeightsStayWithinTheStatedDivergence) {
   ids.resize(400);
   const auto want = LogitRows(*exact, ids, ids.size());
   for (const auto& [weights, most] : {std::pair{"q8_0", 0.003}, {"q5_k_m", 0.03}, {"q4_k_m", 0.1}, {"q4_0", 0.2}}) {
-    const double kl = KlToFp16(want, LogitRows(*open(weights), ids, ids.size()));
+    const double kl = Divergence(want, LogitRows(*open(weights), ids, ids.size()));
     std::printf("demo-lm %s: KL %.5f nats a token from fp16\n", weights, kl);
     EXPECT_LE(kl, most) << weights;
     EXPECT_GE(kl, 0);

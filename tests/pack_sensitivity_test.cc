@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "divergence.h"
 #include "engine/pack/inspect.h"
 #include "harness/sensitivity.h"
 #include "process.h"
@@ -41,18 +42,6 @@ std::vector<int32_t> OtherIds(Engine& engine) {
   EXPECT_TRUE(engine.tokenizer().Encode(std::string{std::istreambuf_iterator<char>(in), {}}, {}, &ids).ok());
   ids.resize(std::min<size_t>(ids.size(), 400));
   return ids;
-}
-
-// Mean KL of the second model's next token against the first's.
-double Divergence(const std::vector<std::vector<float>>& clean, const std::vector<std::vector<float>>& other) {
-  double sum = 0;
-  for (size_t r = 0; r < clean.size(); ++r) {
-    const auto n = static_cast<int64_t>(clean[r].size());
-    const double a = LogSumExp(clean[r].data(), n), b = LogSumExp(other[r].data(), n);
-    for (size_t i = 0; i < clean[r].size(); ++i)
-      sum += std::exp(clean[r][i] - a) * ((clean[r][i] - a) - (other[r][i] - b));
-  }
-  return sum / static_cast<double>(clean.size());
 }
 
 TEST(Sensitivity, TheModelIsAsItWasAndFiguresDontDependOnThreads) {

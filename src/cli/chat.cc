@@ -191,7 +191,8 @@ Result<int> Run(const Options& o) {
 void AddChat(CLI::App* root, Commands* commands) {
   auto o = std::make_shared<Options>();
   CLI::App* app = root->add_subcommand("chat", "A conversation with a model, inside a memory budget");
-  app->add_option("MODEL", o->model, "A directory, or owner/name in the Hugging Face cache")->required();
+  app->add_option("MODEL", o->model, "A directory, or owner/name in the Hugging Face cache");
+  AddPlanFile(app, &o->shared);
   app->add_option("--system", o->system, "The system message");
   app->add_flag("--shift", o->shift, "When the context is full, forget the oldest turns; without, the reply ends");
   AddShared(app, &o->shared);

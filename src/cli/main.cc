@@ -35,6 +35,8 @@ int Main(int argc, char** argv) {
   sotto::cli::AddTokenize(&app, &commands);
   sotto::cli::AddConvert(&app, &commands);
   sotto::cli::AddPack(&app, &commands);
+  sotto::cli::AddFit(&app, &commands);
+  sotto::cli::AddCalibrate(&app, &commands);
   sotto::cli::AddPull(&app, &commands);
   sotto::cli::AddMemory(&app, &commands);
   sotto::cli::AddWatch(&app, &commands);

@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdio>
 
+#include "engine/fit/plan_file.h"
 #include "engine/report.h"
 #include "plan/machine.h"
 
@@ -54,6 +55,31 @@ Result<ModelDir> FindModelOf(const std::string& model, const SharedOptions& opti
   ModelDir dir = TRY(FindModel(model, use));
   dir.mmproj_path = options.mmproj;
   return dir;
+}
+
+void AddPlanFile(CLI::App* app, SharedOptions* o) {
+  app->add_option("--plan", o->plan,
+                  "Run exactly what `sotto fit -o` wrote into this file, or refuse; MODEL is left out then");
+}
+
+Result<Wanted> WantedOf(const std::string& model, const SharedOptions& o) {
+  if (o.plan.empty() && model.empty()) return Usage("name a MODEL, or a --plan");
+  if (o.plan.empty()) return Wanted{TRY(FindModelOf(model, o, ModelUse::kRun)), TRY(ToRequest(o))};
+  const PlanFile file = TRY(ReadPlanFile(o.plan));
+  const PlanRequest& r = file.request;
+  // What says the same is fine: it may stand in the environment.
+  for (const auto& [differs, option] : {std::pair{!model.empty(), "MODEL"},
+                                        {!o.memory.empty(), "--memory"},
+                                        {!o.mmproj.empty(), "--mmproj"},
+                                        {o.direct, "--direct"},
+                                        {o.weights != "auto" && o.weights != r.weights, "--weights"},
+                                        {o.kv != "auto" && o.kv != r.kv, "--kv"},
+                                        {o.resident != "all" && o.resident != r.resident, "--resident"},
+                                        {o.context != 0 && o.context != r.context, "--context"},
+                                        {o.batch != 0 && o.batch != r.batch, "--batch"},
+                                        {o.threads != 0 && o.threads != r.threads, "--threads"}})
+    if (differs) return Usage(fmt::format("{} is what {} says already; leave one of the two out", option, o.plan));
+  return Wanted{file.dir, r};
 }
 
 Status OnlyPlanned(const SharedOptions& o) {

@@ -12,7 +12,7 @@
 namespace sotto::cli {
 
 struct SharedOptions {
-  std::string memory, weights = "auto", kv = "auto", resident = "all", device = "cpu", mmproj;
+  std::string memory, weights = "auto", kv = "auto", resident = "all", device = "cpu", mmproj, plan;
   int64_t context = 0, batch = 0, beam = 1, tp = 1, encoder_seq_length = 0;
   double audio_seconds = 0;
   int threads = 0;
@@ -24,6 +24,16 @@ void AddShared(CLI::App* app, SharedOptions* options);
 
 // kUsage for what cannot be read or has no effect here.
 Result<PlanRequest> ToRequest(const SharedOptions& options);
+
+// --plan, of a command whose MODEL may then be left out.
+void AddPlanFile(CLI::App* app, SharedOptions* options);
+
+// What a command runs: MODEL as the options say, or what --plan says.
+struct Wanted {
+  ModelDir dir;
+  PlanRequest request;
+};
+Result<Wanted> WantedOf(const std::string& model, const SharedOptions& options);
 
 // FindModel, with the audio half that --mmproj names.
 Result<ModelDir> FindModelOf(const std::string& model, const SharedOptions& options, ModelUse use);
@@ -64,6 +74,8 @@ void AddLogits(CLI::App* root, Commands* commands);
 void AddTokenize(CLI::App* root, Commands* commands);
 void AddConvert(CLI::App* root, Commands* commands);
 void AddPack(CLI::App* root, Commands* commands);
+void AddFit(CLI::App* root, Commands* commands);
+void AddCalibrate(CLI::App* root, Commands* commands);
 void AddPull(CLI::App* root, Commands* commands);
 void AddMemory(CLI::App* root, Commands* commands);
 void AddWatch(CLI::App* root, Commands* commands);

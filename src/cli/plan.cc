@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "cli/engines.h"
 #include "cli/plan_output.h"
+#include "engine/speed.h"
 #include "harness/canvas.h"
 #include "harness/page.h"
 #include "harness/plot.h"
@@ -112,16 +113,25 @@ Status WriteFiles(const Options& o, const std::vector<const Planned*>& plans) {
 
 Json DocumentOf(const Answered& a, bool compat) {
   Json document = PlanJson(a.planned);
+  if (const auto speed = PredictSpeed(a.planned)) document["predicted"] = SpeedJson(speed->is);
   if (compat) document["report"]["image_memory_gb"] = document["report"]["audio_memory_gb"];
   if (a.solution) document["solve"] = SolveJson(*a.solution);
   if (a.precisions) document["precisions"] = PrecisionJson(*a.precisions, a.planned);
   return document;
 }
 
+std::string SpeedText(const CalibratedSpeed& s) {
+  return fmt::format("predicted: {:.1f} tokens/s, {:.0f} of a prompt{} (calibrated {})\n", s.is.tokens_per_second,
+                     s.is.prefill_tokens_per_second,
+                     s.is.seconds_per_window > 0 ? fmt::format(", {:.2f} s a window", s.is.seconds_per_window) : "",
+                     s.date);
+}
+
 std::string TextOf(const Answered& a) {
   if (a.solution) return SolveText(*a.solution, a.planned);
   if (a.precisions) return PrecisionText(*a.precisions, a.planned);
-  return PlanTable(a.planned);
+  const auto speed = PredictSpeed(a.planned);
+  return PlanTable(a.planned) + (speed ? SpeedText(*speed) : "");
 }
 
 int Run(const Options& o) {

@@ -1,6 +1,7 @@
 // sotto run: a prompt in, an answer out, inside the budget.
 #include <fmt/format.h>
 
+#include <chrono>
 #include <cstdio>
 
 #include "cli/options.h"
@@ -8,6 +9,7 @@
 #include "engine/chat.h"
 #include "engine/generate.h"
 #include "engine/report.h"
+#include "engine/speed.h"
 
 namespace sotto::cli {
 namespace {
@@ -17,6 +19,7 @@ struct Options : ModelOptions {
   std::string prompt;
   std::vector<std::string> audio;
   bool raw = false, ledger = false;
+  CLI::Option* prompt_option = nullptr;
 };
 
 Json LogprobsJson(const Generated& answer, const Tokenizer& tokenizer) {
@@ -60,6 +63,17 @@ Result<std::vector<int32_t>> PromptIds(const Options& o, const Engine& engine) {
   return ids;
 }
 
+// Decoding as it was predicted for the positions that were read, and as it was; null where nothing was calibrated or decoded.
+Json DecodedJson(const Engine& engine, int64_t begin, int64_t end, double seconds) {
+  const auto machine = FindMachineSpeed(engine.planned().isa, engine.planned().threads);
+  if (!machine || end == begin) return nullptr;
+  const double pass = DecodeSeconds(engine.layout(), *machine, 1, (begin + end) / 2);
+  const double measured = static_cast<double>(end - begin) / seconds, predicted = pass > 0 ? 1 / pass : 0;
+  return {{"predicted_tokens_per_second", predicted},
+          {"measured_tokens_per_second", measured},
+          {"error", predicted / measured - 1}};
+}
+
 Result<int> Answer(const Options& o) {
   std::unique_ptr<Engine> engine = TRY(OpenModel(o, !o.audio.empty()));
   const std::vector<int32_t> end_tokens = TRY(EndTokens(engine->planned()));
@@ -72,12 +86,15 @@ Result<int> Answer(const Options& o) {
   for (const std::string& w : warnings) fmt::print(stderr, "sotto: warning: {}\n", w);
   for (const int32_t id : ids)
     if (id != kAudioPlace) sampler.Saw(id);
+  const int64_t begin = session.length();
+  const auto start = std::chrono::steady_clock::now();
   const Generated answer =
       Generate(session, engine->tokenizer(), sampler, o.generate, end_tokens, StopFlag(), [&](std::string_view text) {
         if (o.shared.json) return;
         fmt::print("{}", text);
         std::fflush(stdout);
       });
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const Ledger ledger = MakeLedger(*engine);
   if (o.shared.json) {
     Json j = {{"text", answer.text},
@@ -89,6 +106,8 @@ Result<int> Answer(const Options& o) {
               {"ids", answer.ids},
               {"plan", PlanJson(engine->planned())},
               {"ledger", LedgerJson(ledger)}};
+    if (Json speed = DecodedJson(*engine, begin, session.length(), seconds); !speed.is_null())
+      j["ledger"]["speed"] = std::move(speed);
     if (o.generate.logprobs > 0) j["logprobs"] = LogprobsJson(answer, engine->tokenizer());
     fmt::print("{}\n", j.dump(-1, ' ', false, Json::error_handler_t::replace));
   } else {
@@ -107,13 +126,12 @@ Result<int> Answer(const Options& o) {
 Result<std::unique_ptr<Engine>> OpenModel(const ModelOptions& o, bool hears) {
   TRY(OnlyPlanned(o.shared));
   TRY(CheckSampler(o.sampler));
-  PlanRequest request = TRY(ToRequest(o.shared));
+  const auto [dir, request] = TRY(WantedOf(o.model, o.shared));
   if (request.batch > 1) return Usage("--batch has no effect here: one prompt is one sequence");
-  const ModelDir dir = TRY(FindModelOf(o.model, o.shared, ModelUse::kRun));
   Planned planned = TRY(PlanModel(dir, request));
   if (const std::string& type = planned.layout.model->info().type; type == "encoder-decoder")
     return BadModel(fmt::format("{} turns speech into text and takes no prompt; use: sotto transcribe {} AUDIO",
-                                dir.name, o.model));
+                                dir.name, o.model.empty() ? dir.name : o.model));
   if (hears && planned.layout.model->info().type != "audio-llm")
     return Usage(fmt::format("--audio has no effect here: {} reads text only", dir.name));
   Bar bar(!o.quiet);
@@ -147,11 +165,11 @@ void AddSampling(CLI::App* app, SamplerSettings* s, GenerateOptions* g) {
 void AddRun(CLI::App* root, Commands* commands) {
   auto o = std::make_shared<Options>();
   CLI::App* app = root->add_subcommand("run", "A prompt in, an answer out, inside a memory budget");
-  app->add_option("MODEL", o->model, "A directory, or owner/name in the Hugging Face cache")->required();
-  app->add_option("PROMPT", o->prompt,
-                  "A message, put into the model's chat template; a text to continue for a model without one; - is "
-                  "standard input")
-      ->required();
+  app->add_option("MODEL", o->model, "A directory, or owner/name in the Hugging Face cache");
+  o->prompt_option = app->add_option(
+      "PROMPT", o->prompt,
+      "A message, put into the model's chat template; a text to continue for a model without one; - is standard input");
+  AddPlanFile(app, &o->shared);
   app->add_option(
          "--audio,-a", o->audio,
          "Audio that the model hears where the prompt says <|audio|>, or before it (may be given several times)")
@@ -172,7 +190,10 @@ void AddRun(CLI::App* root, Commands* commands) {
       "Exit: 0 done, 2 usage, 4 bad model, 5 does not fit, 130 interrupted.");
   commands->push_back({app, [o] {
                          StopFlag();
-                         Result<int> done = Answer(*o);
+                         const bool alone = o->prompt_option->empty();
+                         if (alone && !o->shared.plan.empty()) o->prompt = std::exchange(o->model, "");
+                         Result<int> done =
+                             alone && !o->model.empty() ? Result<int>(Usage("PROMPT is required")) : Answer(*o);
                          return done.ok() ? *done : Report(done.error(), o->shared.json);
                        }});
 }

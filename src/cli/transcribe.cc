@@ -43,14 +43,13 @@ std::string SourceOf(const std::string& audio, const Options& o, const Planned& 
 
 Result<std::unique_ptr<Engine>> Open(const Options& o) {
   TRY(OnlyPlanned(o.shared));
-  PlanRequest request = TRY(ToRequest(o.shared));
+  auto [dir, request] = TRY(WantedOf(o.model, o.shared));
   // A batch is of files, or of one file's windows.
   request.useful_batch = o.what.chunked ? 8 : std::min<int64_t>(static_cast<int64_t>(o.audio.size()), 8);
   if (!o.what.chunked && request.batch > static_cast<int64_t>(o.audio.size()))
     return Usage(
         fmt::format("--batch {} has no effect on {} file(s); give more files, or --chunked to batch one file's windows",
                     request.batch, o.audio.size()));
-  const ModelDir dir = TRY(FindModel(o.model, ModelUse::kRun));
   Planned planned = TRY(PlanModel(dir, request));
   if (const std::string& type = planned.layout.model->info().type; type != "encoder-decoder")
     return BadModel(fmt::format(
@@ -64,6 +63,7 @@ Result<std::unique_ptr<Engine>> Open(const Options& o) {
 }
 
 Result<int> Transcribe(const Options& o) {
+  if (o.audio.empty()) return Usage("AUDIO is required");
   const std::vector<TextFormat> formats =
       TRY(ParseFormats(o.format.empty() ? (o.shared.json ? "json" : "txt") : o.format));
   const bool to_directory = !o.out_dir.empty();
@@ -141,8 +141,9 @@ void AddTranscribe(CLI::App* root, Commands* commands) {
   auto o = std::make_shared<Options>();
   CLI::App* app =
       root->add_subcommand("transcribe", "Speech to text inside a memory budget, in the same memory for any length");
-  app->add_option("MODEL", o->model, "A directory, or owner/name in the Hugging Face cache")->required();
-  app->add_option("AUDIO", o->audio, "wav, flac, ogg, opus, mp3 files; - is standard input")->required();
+  app->add_option("MODEL", o->model, "A directory, or owner/name in the Hugging Face cache");
+  app->add_option("AUDIO", o->audio, "wav, flac, ogg, opus, mp3 files; - is standard input");
+  AddPlanFile(app, &o->shared);
   AddShared(app, &o->shared);
   app->add_option("--format,-f", o->format, "txt, srt, vtt, tsv, json, several with commas, or all")
       ->envname("SOTTO_FORMAT");
@@ -172,6 +173,8 @@ void AddTranscribe(CLI::App* root, Commands* commands) {
       "  sotto transcribe openai/whisper-base day.flac -o out --resume\n"
       "Exit: 0 done, 2 usage, 3 bad audio, 4 bad model, 5 does not fit, 130 interrupted.");
   commands->push_back({app, [o] {
+                         if (!o->shared.plan.empty() && !o->model.empty())
+                           o->audio.insert(o->audio.begin(), std::exchange(o->model, ""));
                          o->what.translate = o->task == "translate";
                          o->what.timestamps = !o->no_timestamps;
                          return Run(*o);

@@ -8,6 +8,7 @@
 
 #include "audio/stream.h"
 #include "audio/window.h"
+#include "engine/residence.h"
 #include "models/config.h"
 #include "plan/machine.h"
 #include "text/sampler.h"
@@ -253,24 +254,13 @@ Result<int> StreamedOf(const Planned& p, const PlanRequest& request, const Choic
 
 // The fewest layers that must be read in every pass for `choice` to fit, when nothing fits without.
 Status StreamToFit(Choice choice, Planned* p) {
-  Layout most = TRY(LayOut(*p, p->request, choice));
-  choice.streamed = most.stack_layers;
-  most = TRY(LayOut(*p, p->request, choice));
-  p->smallest = std::min(p->smallest, most.plan.total);
+  Choice none = choice;  // of the layers is resident
+  none.streamed = TRY(LayOut(*p, p->request, choice)).stack_layers;
+  p->smallest = std::min(p->smallest, TRY(LayOut(*p, p->request, none)).plan.total);
   if (p->fits) return {};
-  if (most.plan.total > p->budget) {
-    if (most.plan.total < p->layout.plan.total) p->layout = std::move(most);
-    return {};
-  }
-  p->fits = true;
-  p->layout = std::move(most);
-  for (int enough = choice.streamed, few = kRingPlaces; few + 1 < enough;) {
-    choice.streamed = (few + enough) / 2;
-    Layout l = TRY(LayOut(*p, p->request, choice));
-    const bool fits = l.plan.total <= p->budget;
-    (fits ? enough : few) = choice.streamed;
-    if (fits) p->layout = std::move(l);
-  }
+  Layout l = TRY(LayOutToFit(*p, p->request, choice, p->budget));
+  p->fits = l.plan.total <= p->budget;
+  if (p->fits || l.plan.total < p->layout.plan.total) p->layout = std::move(l);
   return {};
 }
 

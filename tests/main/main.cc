@@ -3,9 +3,11 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 
 int main(int argc, char** argv) {
-  if (chdir(SOTTO_ROOT) != 0) {  // first: parameters of tests are read from directories when gtest starts
+  setenv("SOTTO_MACHINE", "/nonexistent", 1);  // whether somebody has calibrated this machine changes no test
+  if (chdir(SOTTO_ROOT) != 0) {                // first: parameters of tests are read from directories when gtest starts
     std::perror(SOTTO_ROOT);
     return 1;
   }
