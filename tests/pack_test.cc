@@ -144,6 +144,30 @@ TEST(Pack, ThePlanIsTheFilesBytesAndHolds) {
   EXPECT_EQ(refused.code, 5);
 }
 
+TEST(Pack, ZerosStayZeros) {
+  const RandomLm lm;
+  {
+    std::fstream f(lm.path + "/model.safetensors", std::ios::in | std::ios::out | std::ios::binary);
+    uint64_t header = 0;
+    f.read(reinterpret_cast<char*>(&header), sizeof header);
+    std::string text(header, ' ');
+    f.read(text.data(), static_cast<std::streamsize>(header));
+    const Json at =
+        Must(ParseJson(text, "header", Code::kFailed))["model.layers.0.mlp.down_proj.weight"]["data_offsets"];
+    f.seekp(static_cast<std::streamoff>(8 + header + at[0].get<uint64_t>()));
+    f << std::string(at[1].get<uint64_t>() - at[0].get<uint64_t>(), '\0');
+  }
+  MustPack(lm.path, {.bits = 4, .out = lm.out});
+  const auto engine = Open(lm.out, "auto");
+  const auto slots = engine->layout().anatomy->slots();
+  const auto zeros = std::find_if(slots.begin(), slots.end(),
+                                  [](const Slot& s) { return s.name == "model.layers.0.mlp.down_proj.weight"; });
+  ASSERT_NE(zeros, slots.end());
+  std::vector<float> row(384, 1);
+  UnpackPlaneRow(engine->run(kGenerate).At(static_cast<uint32_t>(zeros - slots.begin())), 5, row.data());
+  EXPECT_EQ(row, std::vector<float>(384));
+}
+
 TEST(Pack, InspectShowsWhatWasPacked) {
   const RandomLm lm;
   const Packed p = MustPack(lm.path, {.bits = 4.4, .out = lm.out});

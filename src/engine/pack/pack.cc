@@ -126,12 +126,17 @@ class Packer {
 
   float StepOf(const PackedMatrix& m, double multiple) const {
     const double rms = std::sqrt(m.power);
-    return rms > 0 ? static_cast<float>(std::min(multiple * m.spread, measured() ? kMostStep : 1e9) * rms) : 1.0F;
+    return static_cast<float>(std::min(multiple * m.spread, measured() ? kMostStep : 1e9) * rms);
+  }
+
+  // Steps have no zero: a matrix of zeros is coded as int8.
+  PlanesSource RateSource(const PackedMatrix& m, double multiple, SourceState* state) const {
+    return m.power > 0 ? StepSource(m, StepOf(m, multiple), state) : Int8Source(m, true, state);
   }
 
   Result<uint64_t> BytesAt(const PackedMatrix& m, double multiple) {
     SourceState state;
-    const PlanesSource source = StepSource(m, StepOf(m, multiple), &state);
+    const PlanesSource source = RateSource(m, multiple, &state);
     const uint64_t bytes = PlanPlanes(source, level_, threads_).bytes;
     TRY(state.status());
     if (!progress_(done_, total_)) return Interrupted();
@@ -219,7 +224,7 @@ class Packer {
   PlanesSource SourceOf(const PackedMatrix& m, SourceState* state) const {
     if (request_.mode == PackMode::kInt8) return Int8Source(m, request_.scale_of_tensor, state);
     if (request_.mode == PackMode::kHalves) return HalvesSource(m, state);
-    return StepSource(m, StepOf(m, multiples_[static_cast<size_t>(&m - matrices_.data())]), state);
+    return RateSource(m, multiples_[static_cast<size_t>(&m - matrices_.data())], state);
   }
 
   static std::string_view SchemeName(PlaneScheme s) {
