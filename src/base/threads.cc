@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/thread.h"
 
 namespace sotto {
 namespace {
@@ -48,6 +49,15 @@ double CgroupCpus() {
 
 }  // namespace
 
+bool StartThread(void* (*main)(void*), void* argument, pthread_t* thread) {
+  pthread_attr_t attr;
+  pthread_attr_init(&attr);
+  pthread_attr_setstacksize(&attr, kStackBytes);
+  const bool started = pthread_create(thread, &attr, main, argument) == 0;
+  pthread_attr_destroy(&attr);
+  return started;
+}
+
 struct Threads::Shared {
   std::atomic<uint64_t> epoch{0};
   std::atomic<int> running{0};
@@ -65,9 +75,6 @@ Threads::Threads(int count) : count_(count), shared_(std::make_unique<Shared>())
     Shared* shared;
     int thread;
   };
-  pthread_attr_t attr;
-  pthread_attr_init(&attr);
-  pthread_attr_setstacksize(&attr, kStackBytes);
   for (int t = 1; t < count; ++t) {
     pthread_t id;
     auto* start = new Start{shared_.get(), t};
@@ -89,10 +96,9 @@ Threads::Threads(int count) : count_(count), shared_(std::make_unique<Shared>())
         shared.running.fetch_sub(1, std::memory_order_release);
       }
     };
-    CHECK(pthread_create(&id, &attr, main, start) == 0);
+    CHECK(StartThread(main, start, &id));
     shared_->workers.push_back(id);
   }
-  pthread_attr_destroy(&attr);
 }
 
 Threads::~Threads() {
@@ -153,15 +159,11 @@ int Threads::Available() {
 
 Aside::Aside(bool own_thread, std::function<void()> job) : job_(std::move(job)) {
   if (own_thread) {
-    pthread_attr_t attr;
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, kStackBytes);
     const auto main = [](void* self) -> void* {
       static_cast<Aside*>(self)->job_();
       return nullptr;
     };
-    running_ = pthread_create(&thread_, &attr, main, this) == 0;
-    pthread_attr_destroy(&attr);
+    running_ = StartThread(main, this, &thread_);
   }
   if (!running_) job_();
 }

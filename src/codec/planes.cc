@@ -1,14 +1,13 @@
 #include "codec/planes.h"
 
 #include <fmt/format.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #include <algorithm>
 #include <cstring>
 
 #include "base/check.h"
 #include "base/try_for.h"
+#include "codec/checksum.h"
 #include "codec/half.h"
 #include "codec/planes_decode.h"
 
@@ -32,9 +31,7 @@ uint32_t Word(const uint8_t* from) {
 
 }  // namespace
 
-uint64_t PlanesChecksum(std::span<const std::byte> data) {
-  return XXH3_64bits(data.data() + sizeof(PlanesHeader), data.size() - sizeof(PlanesHeader));
-}
+uint64_t PlanesChecksum(std::span<const std::byte> data) { return Checksum(data.subspan(sizeof(PlanesHeader))); }
 
 Planes::Planes(const std::byte* data) : data_(data), header_(reinterpret_cast<const PlanesHeader*>(data)) {
   const std::byte* at = data + sizeof(PlanesHeader);

@@ -9,7 +9,7 @@
 #include <fstream>
 
 #include "base/file.h"
-#include "codec/ggml_types.h"
+#include "weights/recipe.h"
 
 namespace sotto {
 namespace {
@@ -71,12 +71,6 @@ std::optional<MachineSpeed> FromJson(const Json& j) {
   return m;
 }
 
-std::string Lower(std::string_view name) {
-  std::string lower(name);
-  std::transform(lower.begin(), lower.end(), lower.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; });
-  return lower;
-}
-
 std::string Environment(const char* name) {
   const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe)
   return value == nullptr ? "" : value;
@@ -86,7 +80,7 @@ std::string Environment(const char* name) {
 
 std::string FormName(const Stored& s) {
   if (s.planes) return "planes1";
-  return s.blocks != nullptr ? Lower(s.blocks->name) : std::string(NameOf(s.dtype));
+  return NameOf(WeightKind{s.dtype, s.blocks});
 }
 
 const FormSpeed& MachineSpeed::Of(const Stored& stored) const {

@@ -6,10 +6,10 @@
 #include <chrono>
 #include <cstring>
 
+#include "base/thread.h"
+
 namespace sotto {
 namespace {
-
-constexpr size_t kStackBytes = 512 << 10;
 
 double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -26,25 +26,19 @@ Result<std::unique_ptr<LayerStream>> LayerStream::Start(Source source) {
   std::unique_ptr<LayerStream> s(new LayerStream(source));
   for (SlotTensor& t : source.tensors) {
     const Slot& slot = s->anatomy_.at(t.id);
-    const auto layer = std::find_if(s->layers_.begin(), s->layers_.end(), [&](const StackLayer& l) {
-      return l.stack == slot.stack && l.layer == slot.layer;
-    });
-    CHECK(layer != s->layers_.end());
+    const std::optional<size_t> layer = s->Find(slot.stack, slot.layer);
+    CHECK(layer.has_value());
     const File* const file = t.origin.file;
     if (!source.bounce.empty() && !s->direct_.contains(file))
       s->direct_.emplace(file, TRY(file->Direct(source.bounce)));
     if (!source.bounce.empty()) t.origin.file = &s->direct_.at(file);
-    s->tensors_[static_cast<size_t>(layer - s->layers_.begin())].push_back({t, {}, false});
+    s->tensors_[*layer].push_back({t, {}, false});
   }
-  pthread_attr_t attr;
-  pthread_attr_init(&attr);
-  pthread_attr_setstacksize(&attr, kStackBytes);
   const auto main = [](void* self) -> void* {
     static_cast<LayerStream*>(self)->ReadOn();
     return nullptr;
   };
-  s->running_ = pthread_create(&s->thread_, &attr, main, s.get()) == 0;
-  pthread_attr_destroy(&attr);
+  s->running_ = StartThread(main, s.get(), &s->thread_);
   if (!s->running_)
     return Error{Code::kFailed, "the system gives no thread to read layers with; raise its limit (ulimit -u)"};
   return s;
@@ -91,20 +85,18 @@ void LayerStream::ReadOn() {
 }
 
 bool LayerStream::Enter(Stack stack, int layer) {
-  const auto found = std::find_if(layers_.begin(), layers_.end(),
-                                  [&](const StackLayer& l) { return l.stack == stack && l.layer == layer; });
-  if (found == layers_.end()) return true;  // it is resident
-  const auto wanted = static_cast<size_t>(found - layers_.begin());
+  const std::optional<size_t> wanted = Find(stack, layer);
+  if (!wanted) return true;
   std::unique_lock lock(mutex_);
   const double begin = Now();
-  Place& place = places_[static_cast<size_t>(found->place)];
+  Place& place = places_[static_cast<size_t>(layers_[*wanted].place)];
   for (;;) {
     if (!status_.ok()) return false;
-    if (place.state == State::kReady && place.layer == wanted) break;
+    if (place.state == State::kReady && place.layer == *wanted) break;
     CHECK(place.state != State::kComputing);  // one layer computes at a time
-    const bool coming = (place.state == State::kReading && place.layer == wanted) || next_ == wanted;
+    const bool coming = (place.state == State::kReading && place.layer == *wanted) || next_ == *wanted;
     if (!coming || place.state == State::kReady) {  // another stack's turn, or behind a pass that ended early
-      next_ = wanted;
+      next_ = *wanted;
       for (Place& p : places_)
         if (p.state == State::kReady) p.state = State::kFree;
       changed_.notify_all();
@@ -117,14 +109,19 @@ bool LayerStream::Enter(Stack stack, int layer) {
 }
 
 void LayerStream::Leave(Stack stack, int layer) {
-  const auto found = std::find_if(layers_.begin(), layers_.end(),
-                                  [&](const StackLayer& l) { return l.stack == stack && l.layer == layer; });
-  if (found == layers_.end()) return;
+  const std::optional<size_t> left = Find(stack, layer);
+  if (!left) return;
   {
     const std::lock_guard lock(mutex_);
-    places_[static_cast<size_t>(found->place)].state = State::kFree;
+    places_[static_cast<size_t>(layers_[*left].place)].state = State::kFree;
   }
   changed_.notify_all();
+}
+
+std::optional<size_t> LayerStream::Find(Stack stack, int layer) const {
+  for (size_t i = 0; i < layers_.size(); ++i)
+    if (layers_[i].stack == stack && layers_[i].layer == layer) return i;
+  return std::nullopt;
 }
 
 Status LayerStream::ReadLayer(size_t layer) {

@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "codec/planes.h"
@@ -54,6 +55,7 @@ class LayerStream : public LayerGate {
   explicit LayerStream(const Source& source);
   void ReadOn();
   size_t After(size_t layer) const;
+  std::optional<size_t> Find(Stack stack, int layer) const;  // nothing: it is resident
   Status ReadLayer(size_t layer);
   Status ReadTensor(Tensor* t);
 

@@ -73,7 +73,7 @@ std::optional<size_t> Choose(double asked, Fitted* f) {
 
 }  // namespace
 
-Result<PlanRequest> Fitter::RequestOf(int64_t context) const {
+PlanRequest Fitter::RequestOf(int64_t context) const {
   PlanRequest r = request_.plan;
   r.context = context;
   r.batch = std::max<int64_t>(1, r.batch);
@@ -131,7 +131,7 @@ Status Fitter::AddStored(const Quality& quality, std::span<const WeightKind> kin
 }
 
 Status Fitter::AddPacked(const Quality& quality) {
-  PlanRequest request = TRY(RequestOf(contexts_.front()));
+  PlanRequest request = RequestOf(contexts_.front());
   request.weights = "auto";
   for (const std::string& path : request_.packed) {
     const Packed packed = TRY(Inspect(path));
@@ -148,7 +148,7 @@ Status Fitter::AddPacked(const Quality& quality) {
 }
 
 Status Fitter::AddRates(const Original& original, const Quality& quality) {
-  PlanRequest request = TRY(RequestOf(contexts_.front()));
+  PlanRequest request = RequestOf(contexts_.front());
   for (double bits = kLeastRate; bits <= kMostRate; bits += kRateStep) {
     auto planned = std::make_unique<Planned>(TRY(PlanModel(dir_, request)));
     const Quality::Rate rate = quality.AtBits(bits);
@@ -178,7 +178,7 @@ Status Fitter::Add(size_t source, const std::string& weights, double bits, const
     for (const int64_t context : contexts_) {
       const KvPolicy* kv = FindKvPolicy(cache);
       if (kv == nullptr) return Usage(fmt::format("--kv {} is not a cache that sotto has", cache.substr(0, 40)));
-      const PlanRequest request = TRY(RequestOf(context));
+      const PlanRequest request = RequestOf(context);
       Choice choice{kind, kv, request.batch};
       const Layout all = TRY(LayOut(planned, request, choice));
       Entry e{{source, weights, bits, choice, context, all.stack_layers, all.plan.total,
@@ -195,7 +195,7 @@ Result<std::optional<Candidate>> Fitter::Within(const Entry& entry, Bytes budget
   if (entry.least > budget) return std::optional<Candidate>();
   if (entry.all.total <= budget) return std::optional(entry.all);
   Candidate c = entry.all;
-  const Layout l = TRY(LayOutToFit(*sources_[c.source].planned, TRY(RequestOf(c.context)), c.choice, budget));
+  const Layout l = TRY(LayOutToFit(*sources_[c.source].planned, RequestOf(c.context), c.choice, budget));
   if (l.plan.total > budget) return std::optional<Candidate>();
   c.choice = l.choice;
   c.total = l.plan.total;
@@ -256,7 +256,7 @@ Result<Planned> Fitter::Plan(const Candidate& c) const {
 }
 
 Result<Planned> Fitter::Plan(const Candidate& c, const std::string& packed) const {
-  PlanRequest request = TRY(RequestOf(c.context));
+  PlanRequest request = RequestOf(c.context);
   request.weights = c.choice.weights.as_stored ? "auto" : NameOf(c.choice.weights);
   request.kv = c.choice.kv->name;
   request.resident = c.choice.streamed > 0 ? std::to_string(c.layers - c.choice.streamed) : "all";

@@ -86,7 +86,7 @@ class Fitter {
   Status AddRates(const Original& original, const Quality& quality);
   Status Add(size_t source, const std::string& weights, double bits, const WeightKind& kind, double kl,
              const Quality& quality);
-  Result<PlanRequest> RequestOf(int64_t context) const;
+  PlanRequest RequestOf(int64_t context) const;
   Result<std::optional<Candidate>> Within(const Entry& entry, Bytes budget) const;
   Error Refusal(Bytes budget) const;
   const MachineSpeed& speed() const { return machine_ ? *machine_ : nominal_; }

@@ -20,8 +20,6 @@ constexpr int64_t kSample = 32768, kLeastRows = 16;  // weights of a matrix, row
 // Steps in log2 of the root mean square: from 9 bits a weight down to 2.
 constexpr double kFirst = -7.5, kSpacing = 0.75;
 constexpr int kMultiples = 13;
-// As packing has it (pack.cc): no weight counts as harmless, and no step is larger than this.
-constexpr double kLeastHarm = 1.0 / 256, kMostStep = 1.6;
 // What a matrix may take beyond its share of a rate.
 constexpr double kRoom = 1.02;
 // Noise of activations in int8 relative to their power, (largest / 127)^2 / 12 with the expected largest of so many Gaussian numbers in
@@ -150,19 +148,13 @@ Status Quality::SetHarm(const Sensitivities* sensitivities) {
   double weights = 0, harm = 0;
   for (const Matrix& m : matrices_) weights += m.weights;
   for (Matrix& m : matrices_) {
-    m.harm = kDefaultHarm * m.weights / weights;
-    if (sensitivities == nullptr) continue;
-    const Sensitivity* s = sensitivities->Find(m.name);
-    if (s == nullptr)
-      return BadInput(fmt::format(
-          "the sensitivities lack '{}': they are of another model; measure this one with: sotto eval sensitivity",
-          m.name));
-    m.harm = s->value;
+    m.harm = sensitivities != nullptr ? TRY(sensitivities->ValueOf(m.name)) : kDefaultHarm * m.weights / weights;
+    harm += m.harm;
   }
-  for (const Matrix& m : matrices_) harm += m.harm;
-  for (Matrix& m : matrices_)
-    m.spacing =
-        std::sqrt(m.weights / weights / std::max(harm > 0 ? m.harm / harm : 1, kLeastHarm * m.weights / weights));
+  for (Matrix& m : matrices_) {
+    const double share = m.weights / weights;
+    m.spacing = SpreadOf(share, harm > 0 ? m.harm / harm : share);
+  }
   return {};
 }
 

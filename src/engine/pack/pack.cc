@@ -17,10 +17,6 @@ namespace {
 
 constexpr double kLeastBits = 2, kMostBits = 12;
 constexpr double kTolerance = 0.0005;  // of the size: half of what is promised
-// What a calibration doesn't touch isn't useless: a weight's sensitivity counts as no less than this share of the mean one, which is
-// four bits fewer. And no step is larger than this multiple of the root mean square: there a weight is little but its sign (a Gaussian's
-// mean magnitude is 0.8), and larger steps add noise and save nothing.
-constexpr double kLeastHarm = 1.0 / 256, kMostStep = 1.6;
 
 Error Interrupted() { return {Code::kInterrupted, "interrupted"}; }
 
@@ -89,26 +85,15 @@ class Packer {
 
   bool measured() const { return !request_.sensitivities.tensors.empty(); }
 
-  // Noise in proportion to n / s: steps to its root. Their mean, weight by weight, is 1 in bits, so that the common multiple stays what it
-  // is without measurements.
+  // The mean of spreads, weight by weight, is 1 in bits, so that the common multiple stays what it is without measurements.
   Status SpreadSteps() {
     if (!measured()) return {};
     double all = 0, mean = 0;
+    for (PackedMatrix& m : matrices_) all += m.spread = TRY(request_.sensitivities.ValueOf(m.slot->name));
     for (PackedMatrix& m : matrices_) {
-      const Sensitivity* const s = request_.sensitivities.Find(m.slot->name);
-      if (s == nullptr)
-        return BadInput(
-            fmt::format("the sensitivities lack '{}': they are of another model; measure this one with: "
-                        "sotto eval sensitivity",
-                        m.slot->name));
-      m.spread = s->value;
-      all += s->value;
-    }
-    for (PackedMatrix& m : matrices_) {
-      const auto n = static_cast<double>(m.elements()), weights = static_cast<double>(elements_);
-      const double share = std::max(m.spread, kLeastHarm * all * n / weights);
-      m.spread = share > 0 ? std::sqrt(n / share) : 1;
-      mean += n / weights * std::log2(m.spread);
+      const double share = static_cast<double>(m.elements()) / static_cast<double>(elements_);
+      m.spread = SpreadOf(share, all > 0 ? m.spread / all : share);
+      mean += share * std::log2(m.spread);
     }
     for (PackedMatrix& m : matrices_) m.spread /= std::exp2(mean);
     return {};

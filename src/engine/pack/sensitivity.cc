@@ -34,6 +34,17 @@ const Sensitivity* Sensitivities::Find(const std::string& name) const {
   return it == tensors.end() ? nullptr : &*it;
 }
 
+Result<double> Sensitivities::ValueOf(const std::string& name) const {
+  if (const Sensitivity* s = Find(name)) return s->value;
+  return BadInput(fmt::format(
+      "the sensitivities lack '{}': they are of another model; measure this one with: sotto eval sensitivity", name));
+}
+
+double SpreadOf(double share_of_weights, double share_of_harm) {
+  constexpr double kLeastHarm = 1.0 / 256;
+  return std::sqrt(share_of_weights / std::max(share_of_harm, kLeastHarm * share_of_weights));
+}
+
 Json SensitivitiesJson(const Sensitivities& s) {
   Json tensors = Json::array();
   for (const Sensitivity& t : s.tensors) tensors.push_back({{"name", t.name}, {"sensitivity", t.value}, {"kl", t.kl}});
