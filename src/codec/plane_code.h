@@ -2,7 +2,8 @@
 // table. A byte L is a sign and a magnitude m (L = m, or -1 - m). Magnitudes are written in levels:
 //
 //   base      `base_bits` bits of every weight: the sign on top, below it the smallest magnitudes 0 … 2^(base_bits - 1) - 1
-//   plane i   one bit x of every weight that has reached m >= threshold[i] by then: m becomes 2 m - threshold[i] + x
+//   plane i   one bit of every weight that has reached m >= threshold[i] by then: m becomes 2 m - threshold[i] + x, x being the bit of
+//             positive weights and what it is not of negative ones: so L itself always grows by the bit
 //   literals  where even the last level's largest magnitude, cap(), is too small: the place and what is missing
 //
 // so frequent, small magnitudes take base_bits, rarer ones a bit more for each plane that they pass (a prefix code whose lengths
@@ -18,8 +19,9 @@
 
 namespace sotto {
 
-inline constexpr int kMostPlanes = 6;
-inline constexpr int kLiteralBits = 16;  // the gap since the last one, and what is missing: a byte each
+inline constexpr int kMostPlanes = 6, kFewPlanes = 2;
+// Of a literal: the place and what is missing; as many again where that is more than kNearLiteral.
+inline constexpr int kLiteralBits = 16, kNearLiteral = 15;
 using Magnitudes = std::array<uint64_t, 128>;
 
 struct PlaneCode {        // as it stands in files
@@ -37,12 +39,12 @@ bool IsValid(const PlaneCode& code);
 
 inline int MagnitudeOf(int value) { return value < 0 ? -1 - value : value; }
 
-// Bits of all weights of a histogram, with literals (and without what wide gaps between them cost).
+// Bits of all weights of a histogram, with literals.
 double CodeBits(const PlaneCode& code, const Magnitudes& histogram);
 
 // The code of at most `planes` planes with the fewest bits for these magnitudes: the exact optimum, by dynamic programming over how many
-// magnitudes end at each level. No plane is asked for by more than 62 in a hundred weights, so that 64 neighbours with more than 57
-// escapes, which decoders have no room for, are rare.
+// magnitudes end at each level. With one or two planes none is asked for by more than 62 in a hundred weights, so that 64 neighbours
+// with more than 57 escapes, which the decoders of such codes have no room for, are rare.
 PlaneCode ChooseCode(const Magnitudes& histogram, int planes);
 
 // Entropy of the bytes, in bits a weight, from a histogram of all 256 values (L + 128).

@@ -94,17 +94,41 @@ void DecodePlanes(PlaneReader* r, int groups, int offset, uint8_t* to) {
     uint8_t fields[kPlaneGroup];
     UnpackFields(r->panel.base + r->group++ * 8 * code.base_bits, code.base_bits, fields);
     for (int j = 0; j < kPlaneGroup; ++j) {
+      const bool negative = (fields[j] & sign) != 0;
       int m = fields[j] & (sign - 1);
       for (size_t i = 0; i < code.planes && m >= code.threshold[i]; ++i) {
-        const uint64_t bit = r->bits[i]++;
-        m = 2 * m - code.threshold[i] + (r->panel.plane[i][bit / 8] >> bit % 8 & 1);
+        const uint64_t at = r->bits[i]++;
+        const int bit = r->panel.plane[i][at / 8] >> at % 8 & 1;
+        m = 2 * m - code.threshold[i] + (negative ? 1 - bit : bit);
       }
-      to[j] = static_cast<uint8_t>(((fields[j] & sign) != 0 ? -1 - m : m) + offset);
+      to[j] = static_cast<uint8_t>((negative ? -1 - m : m) + offset);
     }
   }
 }
 
 }  // namespace codec
+
+bool PlaneLiterals::AreWhole(const PlanePanel& panel) {
+  const int64_t chunks = Chunks(panel.groups);
+  const uint8_t *at = panel.literals + chunks, *end = panel.literals_end;
+  if (end - panel.literals < chunks) return false;
+  for (int64_t c = 0; c < chunks; ++c) {
+    int64_t count = panel.literals[c], last = -1;
+    if (count == kMany) {
+      if (end - at < 2) return false;
+      count = static_cast<uint16_t>(Int16(at));
+      at += 2;
+    }
+    for (; count > 0; --count) {
+      if (end - at < 2) return false;
+      const int entry = Int16(at), place = entry & (kChunk - 1), bytes = entry >> 11 == 0 ? 4 : 2;
+      if (place <= last || c * kChunk + place >= panel.groups * kPlaneGroup || end - at < bytes) return false;
+      last = place;
+      at += bytes;
+    }
+  }
+  return at == end;
+}
 
 Isa PlaneIsa() { return Supports(Isa::kAvx2) ? Isa::kAvx2 : Isa::kPortable; }
 
@@ -251,6 +275,7 @@ Status CheckPanel(const Planes& planes, int64_t index, PlaneCode code, uint64_t 
     left -= room[i];
   }
   if (left != 0 && code.planes > 0) return bad("has bytes that belong to nothing");
+  if (!PlaneLiterals::AreWhole(p)) return bad("has literals that are none");
   PlaneReader reader(p, isa);  // a group reads at most 16 bytes from where a plane ends: kPlanesPad has them
   uint8_t values[kPlaneGroup];
   PlaneLiterals literal(p);
@@ -260,7 +285,8 @@ Status CheckPanel(const Planes& planes, int64_t index, PlaneCode code, uint64_t 
     reader.Next(1, 0, values);
     for (size_t i = 0; i < code.planes; ++i) {
       if (reader.bits[i] > 8 * room[i]) return bad("has a plane that ends too early");
-      if (reader.bits[i] - before[i] > kMostEscapes) return bad("has more escapes in a group than its format allows");
+      if (code.planes <= kFewPlanes && reader.bits[i] - before[i] > kMostEscapes)
+        return bad("has more escapes in a group than its format allows");
     }
     literal.Before((g + 1) * kPlaneGroup, [&](int64_t place, int missing) {
       const auto v = static_cast<int8_t>(values[place % kPlaneGroup]);
@@ -268,7 +294,7 @@ Status CheckPanel(const Planes& planes, int64_t index, PlaneCode code, uint64_t 
       misplaced |= MagnitudeOf(v) != code.cap() || (missing < 0) != (v < 0) || MagnitudeOf(v + missing) > largest;
     });
   }
-  if (misplaced || !literal.done()) return bad("has a literal where none can be");
+  if (misplaced) return bad("has a literal where none can be");
   for (size_t i = 0; i < code.planes; ++i) {
     const uint64_t spare = room[i] - (reader.bits[i] + 7) / 8;
     if (spare > (i + 1U < code.planes ? 0 : kMostFill)) return bad("has a plane that is too long");
@@ -281,8 +307,9 @@ Status CheckPanel(const Planes& planes, int64_t index, PlaneCode code, uint64_t 
 Status CheckPlanesHeader(const PlanesHeader& h, uint64_t bytes, int64_t out, int64_t in, const std::string& what) {
   const auto bad = [&](const std::string& why) { return Bad(what, why); };
   if (std::memcmp(h.magic, PlanesHeader{}.magic, sizeof h.magic) != 0) return bad("is not one of sotto's");
-  if (h.version != 1)
-    return bad(fmt::format("is of version {}, and this sotto knows version 1: update sotto, or", h.version));
+  if (h.version != kPlanesVersion)
+    return bad(
+        fmt::format("is of version {}, and this sotto knows version {}: update sotto, or", h.version, kPlanesVersion));
   const bool halves = h.scheme == PlaneScheme::kF16 || h.scheme == PlaneScheme::kBF16;
   if (!halves && h.scheme != PlaneScheme::kInt8 && h.scheme != PlaneScheme::kStep) return bad("has an unknown scheme");
   if (halves ? h.raw_bits != 8 : h.raw_bits > (h.scheme == PlaneScheme::kInt8 ? 0 : 8))

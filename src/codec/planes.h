@@ -7,13 +7,14 @@
 //   | panel 0 | panel 1 | …                                             | 16 zero bytes, so that kernels may read ahead |
 //
 //   a panel: base fields, 8 * base_bits bytes a group | raw fields, 8 * raw_bits bytes a group | bytes of planes 0 … P-2, u32 each |
-//            literals: gap, missing | planes 0 … P-1, bits of escaped weights in order, each a whole number of bytes | up to 31 zeros
+//            literals | planes 0 … P-1, bits of escaped weights in order, each a whole number of bytes | up to 31 zeros
 //   base and raw fields of a group: what bits of a weight there are, lowest first, in fields of 4, then 2, then 1 bits
 //     4 bits, 32 bytes: byte j is weights j and 32 + j       2 bits, 16 bytes: weights j, 16 + j, 32 + j, 48 + j
 //     1 bit, 8 bytes: bit j of the group is weight j
 //   weight j of a group: channel j / 4, input j % 4
-//   literals: `gap` weights (in the panel's order) behind the last one's, an L that is further from 0 by `missing`, an int8 with the sign
-//             of L; -128: two bytes with an int16 follow instead; 0: no literal, but a gap of 256 (gap + 1)
+//   literals: how many in each chunk of 32 groups, u8 (255: a u16 in front of the chunk's first has it); then, in order, a u16 each:
+//             the weight's place in the chunk, 11 bits, and above it what its L has too little, a signed 5-bit number with the sign
+//             of L, or 0: an int16 that follows is that
 //
 // A weight is v = L * 2^raw_bits + raw, with L as plane_code.h has it. What it means:
 //   kInt8   v * scale, one scale a channel or one for all: int8 weights, bit for bit
@@ -22,6 +23,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <span>
 #include <vector>
@@ -33,7 +35,9 @@
 
 namespace sotto {
 
-inline constexpr int kMostEscapes = 57;  // of a group and plane: what 8 bytes from any bit on hold
+// Of a group and plane in codes of at most kFewPlanes: what 8 bytes from any bit on hold. Codes of more, which decode more slowly
+// anyway, may have 64.
+inline constexpr int kMostEscapes = 57;
 inline constexpr int64_t kMostPlaneSide = int64_t{1} << 24;
 inline constexpr int kMostSteps = 16383;  // the largest magnitude that kStep has
 inline constexpr int kPlaneChannels = 16, kPlaneGroup = 64,
@@ -44,9 +48,11 @@ constexpr int64_t PlanePanels(int64_t out) { return (out + kPlaneChannels - 1) /
 
 enum class PlaneScheme : uint8_t { kInt8 = 1, kStep = 2, kF16 = 3, kBF16 = 4 };
 
+inline constexpr uint16_t kPlanesVersion = 2;
+
 struct PlanesHeader {
   char magic[4] = {'S', 'P', 'L', 'N'};
-  uint16_t version = 1;
+  uint16_t version = kPlanesVersion;
   PlaneScheme scheme = PlaneScheme::kStep;
   uint8_t raw_bits = 0;  // 0 … 8; 8 in halves
   uint32_t out = 0, in = 0, codes = 0, scales = 0;
@@ -108,44 +114,63 @@ class PlaneReader {
   PlanePanel panel;
   int64_t group = 0;
   std::array<uint64_t, kMostPlanes> bits{};         // taken of each plane so far
-  std::array<std::array<uint8_t, 16>, 3> lookup{};  // a decoder's own, for `lookup_offset`
+  std::array<std::array<uint8_t, 16>, 2> lookup{};  // a decoder's own, for `lookup_offset`
   int lookup_offset = -1;
 
  private:
   void (*decode_)(PlaneReader*, int groups, int offset, uint8_t* to);
 };
 
-// The literals of a panel, in order: visit(place in the panel, what is missing) of those before `end`.
+// The literals of a panel, in order: visit(place in the panel, what is missing) of those before `end`, which never falls.
 class PlaneLiterals {
  public:
-  explicit PlaneLiterals(const PlanePanel& panel) : at_(panel.literals), end_(panel.literals_end) {}
+  static constexpr int64_t kChunk = 32 * kPlaneGroup;
+  static constexpr int kLeast = -16, kMost = 15;  // of what is missing, without a word of its own
+  static constexpr uint8_t kMany = 255;
+
+  explicit PlaneLiterals(const PlanePanel& panel)
+      : counts_(panel.literals), at_(panel.literals + Chunks(panel.groups)) {}
+  static int64_t Chunks(int64_t groups) { return (groups * kPlaneGroup + kChunk - 1) / kChunk; }
+
+  // Whether a panel's literals are whole: places that rise and are within it, and nothing behind the last.
+  static bool AreWhole(const PlanePanel& panel);
+
   template <class Visit>
   void Before(int64_t end, const Visit& visit) {
-    const uint8_t* at = at_;  // not the members: what `visit` writes may be bytes, which may be anything's
-    int64_t place = place_;
-    while (end_ - at >= 2) {
-      int missing = static_cast<int8_t>(at[1]);
-      const int64_t gap = at[0] + 1;
-      if (missing != 0 && place + gap >= end) break;
-      at += 2;
-      place += missing == 0 ? gap * 256 : gap;
-      if (missing == 0) continue;
-      if (missing == kFar && end_ - at >= 2) {
-        missing = static_cast<int16_t>(at[0] | at[1] << 8);
-        at += 2;
-        if (missing == 0) continue;
+    for (; begin_ < end; begin_ += kChunk, left_ = -1) {
+      if (left_ < 0) left_ = Count();
+      const uint8_t* at = at_;  // not the members: what `visit` writes may be bytes, which may be anything's
+      int left = left_;
+      for (; left > 0; --left) {
+        const int entry = Int16(at);
+        const int64_t place = begin_ + (entry & (kChunk - 1));
+        if (place >= end) break;
+        const int near = entry >> 11, missing = near != 0 ? near : Int16(at + 2);
+        at += near != 0 ? 2 : 4;
+        visit(place, missing);
       }
-      visit(place, missing);
+      at_ = at;
+      left_ = left;
+      if (end - begin_ < kChunk) break;
     }
-    at_ = at;
-    place_ = place;
   }
-  bool done() const { return at_ == end_; }
-  static constexpr int kFar = -128;
 
  private:
-  const uint8_t *at_, *end_;
-  int64_t place_ = -1;
+  static int Int16(const uint8_t* from) {
+    int16_t word;
+    std::memcpy(&word, from, sizeof word);
+    return word;
+  }
+  int Count() {
+    const uint8_t few = *counts_++;
+    if (few < kMany) return few;
+    at_ += 2;
+    return static_cast<uint16_t>(Int16(at_ - 2));
+  }
+
+  const uint8_t *counts_, *at_;
+  int64_t begin_ = 0;  // of a chunk
+  int left_ = -1;      // of its literals; not counted yet
 };
 
 // A panel's weights as numbers, slice by slice. Next(groups, tile): the next `groups` groups, tile[4 groups][16].

@@ -61,23 +61,21 @@ inline __attribute__((always_inline)) Two Fields(const uint8_t* from) {
   return v;
 }
 
-// What a base field of at most four bits becomes, looked up: with the first plane's bit 0 and 1, and whether it takes one. As bytes
-// with `offset` on them where that plane is the last, else as magnitudes.
+// What a base field of at most four bits becomes, looked up, and whether it takes a bit of the first plane. Where that plane is the
+// only one: bytes with `offset` on them, to which the bit is added; else magnitudes.
 struct Lookup {
-  __m256i zero, one, escapes;
+  __m256i value, escapes;
 };
 __attribute__((noinline)) void FillLookup(PlaneReader* r, int offset) {
   const PlaneCode& code = r->panel.code;
-  auto& [zero, one, escapes] = r->lookup;
+  auto& [values, escapes] = r->lookup;
   const int half = 1 << (code.base_bits - 1);
   for (int field = 0; field < 2 * half; ++field) {
     const int m = field % half;
     const bool escaped = m >= code.threshold[0], negative = field >= half;
-    for (const int x : {0, 1}) {
-      const int magnitude = escaped ? 2 * m - code.threshold[0] + x : m;
-      const int value = code.planes > 1 ? magnitude : (negative ? -1 - magnitude : magnitude) + offset;
-      (x == 0 ? zero : one)[static_cast<size_t>(field)] = static_cast<uint8_t>(value);
-    }
+    const int magnitude = escaped ? 2 * m - code.threshold[0] : m;
+    const int least = negative ? -1 - magnitude - (escaped ? 1 : 0) : magnitude;
+    values[static_cast<size_t>(field)] = static_cast<uint8_t>(code.planes > 1 ? magnitude : least + offset);
     escapes[static_cast<size_t>(field)] = escaped ? 0x80 : 0;
   }
   r->lookup_offset = offset;
@@ -87,12 +85,20 @@ inline Lookup LookupOf(PlaneReader* r, int offset) {
   const auto both = [](const std::array<uint8_t, 16>& table) {
     return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table.data())));
   };
-  return {both(r->lookup[0]), both(r->lookup[1]), both(r->lookup[2])};
+  return {both(r->lookup[0]), both(r->lookup[1])};
 }
 
 inline __attribute__((always_inline)) uint64_t TopBits(__m256i low, __m256i high) {
   return static_cast<uint32_t>(_mm256_movemask_epi8(low)) |
          static_cast<uint64_t>(static_cast<uint32_t>(_mm256_movemask_epi8(high))) << 32;
+}
+
+// A plane's next bits, at least kMostEscapes of them, or 64.
+template <bool all>
+inline __attribute__((always_inline)) uint64_t BitsFrom(const uint8_t* plane, uint64_t at) {
+  const uint8_t* from = plane + (at >> 3);
+  const uint64_t bits = Load64(from) >> (at & 7);
+  return all ? bits | static_cast<uint64_t>(from[8]) << 1 << (63 - (at & 7)) : bits;
 }
 
 template <int base_bits, int planes>
@@ -109,46 +115,47 @@ void Decode(PlaneReader* r, int groups, int offset, uint8_t* to) {
     threshold[i] = _mm256_set1_epi8(static_cast<char>(r->panel.code.threshold[at]));
     reach[i] = _mm256_set1_epi8(static_cast<char>(128 - r->panel.code.threshold[at]));
   }
-  constexpr bool kLooksUp = base_bits <= 4 && planes >= 1;
+  constexpr bool kLooksUp = base_bits <= 4 && planes >= 1, kSignStays = kLooksUp && planes == 1;
   const Lookup table = kLooksUp ? LookupOf(r, offset) : Lookup{};
   const __m256i shift = _mm256_set1_epi8(static_cast<char>(offset));
   constexpr int kSign = 1 << (base_bits - 1);
   const __m256i most = _mm256_set1_epi8(static_cast<char>(kSign - 1));
   for (; groups > 0; --groups, base += 8 * base_bits, to += kPlaneGroup) {
     _mm_prefetch(reinterpret_cast<const char*>(base + kAhead), _MM_HINT_T0);
-    Two m = Fields<base_bits>(base), sign;
+    Two m = Fields<base_bits>(base), sign, escapes;
 #pragma GCC unroll 2
     for (int h = 0; h < 2; ++h) {
       // Fields of eight bits have their sign where a byte has it.
-      sign.of[h] =
-          base_bits == 8 ? _mm256_cmpgt_epi8(_mm256_setzero_si256(), m.of[h]) : _mm256_cmpgt_epi8(m.of[h], most);
-      if (!kLooksUp) m.of[h] = _mm256_and_si256(m.of[h], most);
+      if (!kSignStays)
+        sign.of[h] =
+            base_bits == 8 ? _mm256_cmpgt_epi8(_mm256_setzero_si256(), m.of[h]) : _mm256_cmpgt_epi8(m.of[h], most);
+      if (kLooksUp) {
+        escapes.of[h] = _mm256_shuffle_epi8(table.escapes, m.of[h]);
+        m.of[h] = _mm256_shuffle_epi8(table.value, m.of[h]);
+      } else {
+        m.of[h] = _mm256_and_si256(m.of[h], most);
+      }
     }
-    const auto next = [&](int i, __m256i low, __m256i high) __attribute__((always_inline)) {
-      const uint64_t escaped = TopBits(low, high);
-      const Two x = Spread(_pdep_u64(Load64(plane[i] + (bits[i] >> 3)) >> (bits[i] & 7), escaped));
-      bits[i] += static_cast<uint64_t>(_mm_popcnt_u64(escaped));
-      return x;
-    };
-    if constexpr (kLooksUp) {
-      const Two x = next(0, _mm256_shuffle_epi8(table.escapes, m.of[0]), _mm256_shuffle_epi8(table.escapes, m.of[1]));
-#pragma GCC unroll 2
-      for (int h = 0; h < 2; ++h)
-        m.of[h] = _mm256_blendv_epi8(_mm256_shuffle_epi8(table.zero, m.of[h]), _mm256_shuffle_epi8(table.one, m.of[h]),
-                                     x.of[h]);
-    }
+    const uint64_t negative = kSignStays || planes == 0 ? 0 : TopBits(sign.of[0], sign.of[1]);
 #pragma GCC unroll 6
-    for (int i = kLooksUp ? 1 : 0; i < planes; ++i) {
-      const Two x = next(i, _mm256_add_epi8(m.of[0], reach[i]), _mm256_add_epi8(m.of[1], reach[i]));
+    for (int i = 0; i < planes; ++i) {
+      const bool looked_up = kLooksUp && i == 0;
 #pragma GCC unroll 2
-      for (int h = 0; h < 2; ++h)
-        m.of[h] = _mm256_sub_epi8(_mm256_add_epi8(m.of[h], _mm256_subs_epu8(m.of[h], threshold[i])), x.of[h]);
+      for (int h = 0; h < 2 && !looked_up; ++h) escapes.of[h] = _mm256_add_epi8(m.of[h], reach[i]);
+      const uint64_t escaped = TopBits(escapes.of[0], escapes.of[1]);
+      const uint64_t x = _pdep_u64(BitsFrom<(planes > kFewPlanes)>(plane[i], bits[i]), escaped);
+      const Two grow = Spread(x ^ (escaped & negative));
+      bits[i] += static_cast<uint64_t>(_mm_popcnt_u64(escaped));
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; ++h) {
+        if (!looked_up) m.of[h] = _mm256_add_epi8(m.of[h], _mm256_subs_epu8(m.of[h], threshold[i]));
+        m.of[h] = _mm256_sub_epi8(m.of[h], grow.of[h]);
+      }
     }
 #pragma GCC unroll 2
     for (int h = 0; h < 2; ++h)
-      _mm256_storeu_si256(
-          reinterpret_cast<__m256i*>(to + 32 * h),
-          kLooksUp && planes == 1 ? m.of[h] : _mm256_add_epi8(_mm256_xor_si256(m.of[h], sign.of[h]), shift));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 32 * h),
+                          kSignStays ? m.of[h] : _mm256_add_epi8(_mm256_xor_si256(m.of[h], sign.of[h]), shift));
   }
 #pragma GCC unroll 6
   for (int i = 0; i < planes; ++i) r->bits[static_cast<size_t>(i)] = bits[i];

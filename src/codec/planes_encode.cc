@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <numeric>
 
@@ -63,44 +62,46 @@ class Encoder {
     const size_t start = out->size(), groups = static_cast<size_t>(groups_);
     std::array<std::vector<uint8_t>, kMostPlanes> plane;
     std::array<uint64_t, kMostPlanes> bits{};
-    std::vector<uint8_t> missing;
-    int64_t last = -1;
+    std::vector<uint8_t> counts, missing;
+    size_t chunk = 0;  // where its literals begin, and how many they are
+    int many = 0;
+    const auto end_chunk = [&] {
+      counts.push_back(static_cast<uint8_t>(std::min<int>(many, PlaneLiterals::kMany)));
+      if (many >= PlaneLiterals::kMany)
+        missing.insert(missing.begin() + static_cast<std::ptrdiff_t>(chunk),
+                       {static_cast<uint8_t>(many & 255), static_cast<uint8_t>(many >> 8)});
+      chunk = missing.size(), many = 0;
+    };
     const int cap = code.cap();
     for (size_t g = 0; g < groups; ++g) {
+      if (g > 0 && g * kPlaneGroup % PlaneLiterals::kChunk == 0) end_chunk();
       uint8_t base[kPlaneGroup];
       std::array<int, kMostPlanes> escapes{};
       for (size_t j = 0; j < kPlaneGroup; ++j) {
         const int16_t v = values_.high[g * kPlaneGroup + j];
         int m = MagnitudeOf(v);
         if (m > cap) {
-          const auto place = static_cast<int64_t>(g * kPlaneGroup + j);
-          for (int64_t far = (place - last - 1) / 256; far > 0; far = (place - last - 1) / 256) {
-            const int64_t skip = std::min<int64_t>(far, 256);
-            missing.insert(missing.end(), {static_cast<uint8_t>(skip - 1), 0});
-            last += 256 * skip;
-          }
+          const auto place = static_cast<int>(g * kPlaneGroup % PlaneLiterals::kChunk + j);
           const int more = v < 0 ? cap - m : m - cap;
-          missing.push_back(static_cast<uint8_t>(place - last - 1));
-          if (more > PlaneLiterals::kFar && more <= 127) {
-            missing.push_back(static_cast<uint8_t>(more));
-          } else {
-            const auto far = static_cast<uint16_t>(more);
-            missing.insert(missing.end(), {static_cast<uint8_t>(PlaneLiterals::kFar), static_cast<uint8_t>(far & 255),
-                                           static_cast<uint8_t>(far >> 8)});
-          }
-          last = place;
+          const bool near = more >= PlaneLiterals::kLeast && more <= PlaneLiterals::kMost;
+          const auto push = [&](int word) {
+            missing.insert(missing.end(), {static_cast<uint8_t>(word & 255), static_cast<uint8_t>(word >> 8 & 255)});
+          };
+          push(place | (near ? more : 0) * static_cast<int>(PlaneLiterals::kChunk));
+          if (!near) push(more);
+          ++many;
           m = cap;
         }
         std::array<int, kMostPlanes> bit;
         for (size_t i = code.planes; i-- > 0;) {
           const int t = code.threshold[i];
-          bit[i] = m >= t ? (m - t) & 1 : -1;
+          bit[i] = m >= t ? (m - t + (v < 0 ? 1 : 0)) & 1 : -1;
           if (m >= t) m = t + (m - t) / 2;
         }
         base[j] = static_cast<uint8_t>(m | (v < 0 ? 1 << (code.base_bits - 1) : 0));
         for (size_t i = 0; i < code.planes; ++i) {
           if (bit[i] < 0) continue;
-          if (++escapes[i] > kMostEscapes) return out->resize(start), false;
+          if (++escapes[i] > kMostEscapes && code.planes <= kFewPlanes) return out->resize(start), false;
           if (bits[i] % 8 == 0) plane[i].push_back(0);
           plane[i].back() = static_cast<uint8_t>(plane[i].back() | bit[i] << bits[i] % 8);
           ++bits[i];
@@ -113,9 +114,11 @@ class Encoder {
       const auto size = static_cast<uint32_t>(plane[i].size());
       for (int b = 0; b < 4; ++b) out->push_back(static_cast<uint8_t>(size >> 8 * b));
     }
+    end_chunk();
+    out->insert(out->end(), counts.begin(), counts.end());
     out->insert(out->end(), missing.begin(), missing.end());
     for (size_t i = 0; i < code.planes; ++i) out->insert(out->end(), plane[i].begin(), plane[i].end());
-    *literals = static_cast<uint32_t>(missing.size());
+    *literals = static_cast<uint32_t>(counts.size() + missing.size());
     return true;
   }
 
@@ -234,13 +237,8 @@ PlanesPlan PlanPlanes(const PlanesSource& source, const PlanesLevel& level, Thre
     const double fields = static_cast<double>(groups * kPlaneGroup) * code.base_bits;
     plan.bytes += groups * 8 * (uint64_t{code.base_bits} + static_cast<uint64_t>(source.raw_bits)) +
                   static_cast<uint64_t>((CodeBits(code, histograms[p]) - fields) / 8) + 1 +
-                  4 * static_cast<uint64_t>(std::max(0, code.planes - 1)) + code.planes / 2 + AlignmentOf(source) / 2;
-    // Literals further apart than 256 weights have a gap before them.
-    double literals = 0;
-    for (size_t m = static_cast<size_t>(code.cap()) + 1; m < histograms[p].size(); ++m)
-      literals += static_cast<double>(histograms[p][m]);
-    plan.bytes +=
-        static_cast<uint64_t>(2 * literals * std::exp(-256 * literals / static_cast<double>(groups * kPlaneGroup)));
+                  4 * static_cast<uint64_t>(std::max(0, code.planes - 1)) + code.planes / 2 + AlignmentOf(source) / 2 +
+                  static_cast<uint64_t>(PlaneLiterals::Chunks(static_cast<int64_t>(groups)));
   }
   return plan;
 }

@@ -51,14 +51,14 @@ std::vector<int32_t> Decode(const std::vector<std::byte>& block) {
 }
 
 TEST(PlaneCode, ItsLengthsAreNearTheEntropy) {
-  // With one plane the escapes are few enough; with more, the limit on them costs 0.05 bits at this entropy, the worst spot.
+  // The limit on escapes costs codes of two planes 0.05 bits at the first entropy, the worst spot.
   struct Case {
     double sigma;
     int planes;
     double most;
   };
   for (const auto& [sigma, planes, most] :
-       {Case{4.07, 1, 0.27}, {4.07, 2, 0.18}, {4.07, 4, 0.14}, {4.07, 6, 0.13}, {5, 2, 0.15}}) {
+       {Case{4.07, 1, 0.27}, {4.07, 2, 0.18}, {4.07, 4, 0.09}, {4.07, 6, 0.07}, {5, 2, 0.15}}) {
     std::mt19937 rng(1);
     std::normal_distribution<double> draw(0, sigma);
     Magnitudes h{};
@@ -171,13 +171,14 @@ TEST(Planes, FastDecodersAreThePlainOne) {
         std::vector<uint8_t> a(19 * kPlaneGroup), b(a);
         fast.Next(8, 16, a.data()), fast.Next(11, 64, a.data() + 8 * kPlaneGroup);
         plain.Next(8, 16, b.data()), plain.Next(11, 64, b.data() + 8 * kPlaneGroup);
-        bool few = true;  // at most 57 escapes in each group
+        bool few = true;  // escapes in each group, as the format has it
         PlaneReader counted(p);
         std::vector<uint8_t> one(kPlaneGroup);
         for (int g = 0; g < 19; ++g) {
           const auto before = counted.bits;
           counted.Next(1, 0, one.data());
-          for (size_t i = 0; i < kMostPlanes; ++i) few = few && counted.bits[i] - before[i] <= kMostEscapes;
+          for (size_t i = 0; i < kMostPlanes; ++i)
+            few = few && (planes > kFewPlanes || counted.bits[i] - before[i] <= kMostEscapes);
         }
         if (!few) continue;
         ASSERT_EQ(a, b) << base << " bits, " << planes << " planes";
