@@ -6,8 +6,9 @@
 
 --work holds text/ (text.py) and tok/ (tokens.py); checkpoints and the log are written there. The learning rate follows the process's
 CPU time / --minutes: on a free core that is the clock, and on a shared one the run takes longer and is no worse. A checkpoint is
-written every 5 minutes (last.pt) and the same command resumes from it. The length of the rows rises from 128 to 2,048 when recall at the present one passes 90 %, or when its
-share of the time is over. Optimizer: Muon for the matrices of the layers, AdamW for the rest. log.jsonl has the curves.
+written every 5 minutes (last.pt) and the same command resumes from it. The length of the rows rises from 128 to 2,048 when recall at
+the present one passes 90 %, or when its share of the time is over. Optimizer: Muon for the matrices of the layers, AdamW for the
+rest. log.jsonl has the curves.
 
 --projector trains the projector alone, into projector.pt: the decoder is that of last.pt and stays as it is; audio/ (hear.py) too.
 --audio trains both, into audio.pt, from last.pt and projector.pt; every second step has rows of text too, so that the decoder
