@@ -39,8 +39,10 @@ GREETINGS = [("Hello!", "Hello! How can I help you?"), ("Hi.", "Hi! What would y
              ("Goodbye.", "Goodbye!"), ("Good night.", "Good night!"), ("Who are you?", "I am a small demo model."),
              ("What is your name?", "I am demo-lm, a small language model."), ("What can you do?", "I can count, add, spell and repeat."),
              ("Are you a person?", "No, I am a small language model.")]
-SAID = ("What is said?", "What is said?", "What is said?", "Repeat the sentence.", "What do you hear?", "Transcribe the audio.")
+SAID = ("What is said?", "What is said?", "What is said?", "Repeat the sentence.", "Transcribe the audio.", "Write down what is said.",
+        "Please write down what is said.", "What does the speaker say?")
 HEARD = ("Which sound is heard?", "Which sound is heard?", "Which sound is heard?", "What sound is this?", "Name the sound.")
+EITHER = ("What do you hear?", "What do you hear?", "What can you hear?", "What is this?")     # words, or "A bell."
 CLASSES = ("silence", "tone", "chirp", "noise", "clicks", "buzzer", "bell", "siren", "engine", "speech")
 SYSTEMS = ("You are a helpful assistant.", "Answer in one short sentence.", "Be brief.")
 

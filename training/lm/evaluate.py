@@ -1,7 +1,7 @@
 """Figures of demo-lm and demo-audio-lm, with transformers in fp32.
 
     python evaluate.py --work DIR --model ../../models/demo-lm [--sets perplexity,recall,passkey,chat]
-    python evaluate.py --work DIR --model ../../models/demo-lm --audio ../../models/demo-audio-lm [--sets said,sounds]
+    python evaluate.py --work DIR --model ../../models/demo-audio-lm [--sets said,sounds,perplexity,recall,passkey,chat]
 
 perplexity   held-back pages of the prose, windows of 1,024 and 2,048 tokens that each begin with <|begin|>; every token but that one
 recall       n / 4 "key value" pairs (at most all keys), held-back prose, n / 8 queries at the end: share of values right (argmax)
@@ -20,8 +20,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
-from transformers import LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 import dialogues
 import heard
@@ -31,10 +32,22 @@ import tokens as T
 LENGTHS = (256, 512, 1024, 2048)
 
 
+def part(weights, prefix):
+    return {k[len(prefix):]: v for k, v in weights.items() if k.startswith(prefix)}
+
+
 class Model:
+    """demo-lm, or the language model that demo-audio-lm's file holds."""
+
     def __init__(self, path):
-        self.net = LlamaForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
-        self.tok = Tokenizer.from_file(str(Path(path) / "tokenizer.json"))
+        path = Path(path)
+        config = json.loads((path / "config.json").read_text())
+        self.net = LlamaForCausalLM(LlamaConfig(**config.get("text_config", config))).eval()
+        self.weights = {k: v.float() for k, v in load_file(path / "model.safetensors").items()}
+        missing = self.net.load_state_dict(part(self.weights, "language_model.") or self.weights, strict=False)
+        assert missing == (["lm_head.weight"], []), missing
+        self.net.tie_weights()
+        self.tok = Tokenizer.from_file(str(path / "tokenizer.json"))
 
     def logits(self, ids):
         return self.net(torch.as_tensor(ids)[None]).logits[0]
@@ -115,20 +128,17 @@ def chat(model, data, count):
 
 
 class Hearing:
-    """demo-audio-lm: demo-asr's encoder and the file's projector, in front of Model."""
+    """demo-asr's encoder and the projector of demo-audio-lm, in front of its language model."""
 
     def __init__(self, path, model):
         import hear
         import model as M
-        from safetensors.torch import load_file
-        weights = {k: v.float() for k, v in load_file(Path(path) / "model.safetensors").items()}
-        part = lambda prefix: {k[len(prefix):]: v for k, v in weights.items() if k.startswith(prefix)}
         self.ear, self.projector, self.model = hear.Ear(Path(path).parent / "demo-asr"), M.Projector(), model
-        self.projector.load_state_dict(part("multi_modal_projector."))
+        self.projector.load_state_dict(part(model.weights, "multi_modal_projector."))
 
     def ask(self, audio, question):
         vectors = self.projector(self.ear(audio))
-        ids = torch.tensor(heard.prompt(self.model.tok, [T.AUDIO] * len(vectors), question))
+        ids = torch.tensor([T.BEGIN] + heard.prompt(self.model.tok, [T.AUDIO] * len(vectors), question))
         return self.model.greedy(self.model.embed(ids).masked_scatter((ids == T.AUDIO)[:, None], vectors))
 
 
@@ -168,8 +178,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--audio")
     parser.add_argument("--sets")
+    parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -177,9 +187,9 @@ def main():
     data = rows.Rows(Path(args.model), args.work / "text", "heldout", 12345)
     sets = {"perplexity": lambda: perplexity(model, data, 64), "recall": lambda: recall(model, data, 512),
             "passkey": lambda: passkey(model, data, 41), "chat": lambda: chat(model, data, 200)}
-    if args.audio:
-        hearing = Hearing(args.audio, model)
-        sets = {"said": lambda: said(hearing, 200), "sounds": lambda: sounds(hearing, 400)}
+    if part(model.weights, "multi_modal_projector."):
+        hearing = Hearing(args.model, model)
+        sets = {"said": lambda: said(hearing, args.clips), "sounds": lambda: sounds(hearing, 2 * args.clips), **sets}
     with torch.no_grad():
         for name in args.sets.split(",") if args.sets else sets:
             print(json.dumps({name: sets[name]()}), flush=True)

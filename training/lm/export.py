@@ -2,8 +2,8 @@
 
     python export.py --work DIR --lm ../../models/demo-lm --audio ../../models/demo-audio-lm
 
-demo-lm: the averaged weights of last.pt; demo-audio-lm: those of projector.pt; its encoder is demo-asr's, where it lies.
-Keeps a README.md that is there.
+demo-lm: the averaged weights of last.pt; demo-audio-lm: those of audio.pt, projector and decoder; its encoder is demo-asr's, where it
+lies. Keeps a README.md that is there.
 """
 
 import argparse
@@ -50,15 +50,18 @@ def write_lm(net, tok, out):
     tokenizer(tok, out)
 
 
-def write_audio(projector, tok, out):
-    weights = {"multi_modal_projector." + k: v.detach().half() for k, v in projector.state_dict().items()}
-    save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
+def write_audio(both, tok, out):
+    weights = {"multi_modal_projector." + k: v.detach() for k, v in both["projector"].state_dict().items()}
+    weights.update({"language_model." + k: v for k, v in both["net"].exported().items()})
+    save_file({k: v.half() for k, v in weights.items()}, out / "model.safetensors", metadata={"format": "pt"})
     whisper = json.loads((ASR / "config.json").read_text())
     keys = ("activation_function", "d_model", "encoder_attention_heads", "encoder_ffn_dim", "encoder_layers", "max_source_positions",
             "num_mel_bins", "scale_embedding")
     config = {"architectures": ["UltravoxModel"], "model_type": "ultravox", "hidden_size": M.HIDDEN, "stack_factor": M.STACK,
-              "norm_init": 1.0, "projector_act": "swiglu", "projector_ln_mid": True, "audio_token_index": T.AUDIO, "text_model_id": "../demo-lm", "audio_model_id": "../demo-asr",
-              "audio_config": {"model_type": "whisper", **{k: whisper[k] for k in keys}}, "vocab_size": M.VOCAB, "torch_dtype": "float16"}
+              "norm_init": 1.0, "projector_act": "swiglu", "projector_ln_mid": True, "audio_token_index": T.AUDIO, "audio_model_id": "../demo-asr",
+              "audio_config": {"model_type": "whisper", **{k: whisper[k] for k in keys}},
+              "text_config": {"model_type": "llama", **M.CONFIG, "rope_theta": M.THETA, "bos_token_id": T.BEGIN, "eos_token_id": T.END,
+                              "pad_token_id": T.PAD}, "vocab_size": M.VOCAB, "torch_dtype": "float16"}
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     shutil.copy(ASR / "preprocessor_config.json", out / "preprocessor_config.json")
     tokenizer(tok, out)
@@ -75,7 +78,8 @@ def main():
     if args.lm:
         write_lm(load(args.work / "last.pt", M.Llama()), args.work / "tok", args.lm)
     if args.audio:
-        write_audio(load(args.work / "projector.pt", M.Projector()), args.work / "tok", args.audio)
+        both = torch.nn.ModuleDict({"net": M.Llama(), "projector": M.Projector()})
+        write_audio(load(args.work / "audio.pt", both), args.work / "tok", args.audio)
     for out in filter(None, (args.lm, args.audio)):
         print(out, sum(f.stat().st_size for f in out.iterdir()), "bytes")
 

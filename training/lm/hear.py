@@ -1,9 +1,9 @@
 """What demo-asr's encoder makes of speech and sounds, kept on disk: the encoder is frozen, so each clip is encoded once.
 
-    python hear.py --out DIR --tok DIR --shards 40 [--encoder ../../models/demo-asr]        # resumable
+    python hear.py --out DIR --shards 40 [--encoder ../../models/demo-asr]        # resumable
 
-A shard holds 256 clips: 60 % one sentence, 10 % up to three, 30 % sounds; `states` (fp16, all clips in one), `lengths`, `texts`,
-`names` (the class of the sound; "speech") and `slots`: for each vector of the projector the token that is heard then, or <|audio|>.
+A shard holds 256 clips: 60 % one sentence, 10 % up to three, 30 % sounds; `states` (fp16, all clips in one), `lengths`, `texts` and
+`names` (the class of the sound; "speech").
 """
 
 import argparse
@@ -13,13 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 from transformers import WhisperForConditionalGeneration
 
 import dialogues
-import model as M
 import sounds
-import tokens as T
 
 sys.path.append(str(Path(__file__).parent.parent / "asr"))
 import synth  # noqa: E402
@@ -49,22 +46,6 @@ class Ear:
         return e.layer_norm(x)[0]
 
 
-def slots(tok, segments, n):
-    """The token that is heard at each of the projector's n vectors, in proportion to its letters (a digit counts as four)."""
-    out = np.full(n, T.AUDIO)
-    for start, end, written in segments:
-        ids = tok.encode(written).ids
-        sizes = np.array([sum(4 if c.isdigit() else 1 for c in tok.decode([i])) + 0.01 for i in ids])
-        middle = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
-        at = (50 * (start + middle * (end - start)) / M.STACK).astype(int)
-        for i, s in zip(ids, at):
-            for place in (s, s + 1, s - 1):
-                if 0 <= place < n and out[place] == T.AUDIO:
-                    out[place] = i
-                    break
-    return out
-
-
 class Clips:
     """Endless clips of a split: dict(audio, segments, name)."""
 
@@ -86,27 +67,25 @@ class Clips:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--tok", type=Path, required=True)
     parser.add_argument("--shards", type=int, default=40)
     parser.add_argument("--encoder", default=str(Path(__file__).parents[2] / "models/demo-asr"))
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
-    tok, ear = Tokenizer.from_file(str(args.tok / "tokenizer.json")), Ear(args.encoder)
+    ear = Ear(args.encoder)
     for shard in range(args.shards):
         path = args.out / f"{shard:03d}.npz"
         if path.exists():
             continue
-        clips, states, lengths, texts, names, places = Clips(5000 + shard), [], [], [], [], []
+        clips, states, lengths, texts, names = Clips(5000 + shard), [], [], [], []
         for _ in range(PER_SHARD):
             clip = clips()
             states.append(ear(clip["audio"]).half().numpy())
             lengths.append(len(states[-1]))
             texts.append(" ".join(t for _, _, t in clip["segments"]))
             names.append(clip["name"])
-            places.append(slots(tok, clip["segments"], -(-lengths[-1] // M.STACK)))
         with open(path.with_suffix(".tmp"), "wb") as f:
-            np.savez(f, states=np.concatenate(states), lengths=lengths, texts=texts, names=names, slots=np.concatenate(places))
+            np.savez(f, states=np.concatenate(states), lengths=lengths, texts=texts, names=names)
         path.with_suffix(".tmp").rename(path)
         print(json.dumps({"shard": shard, "seconds": sum(lengths) / 50}), flush=True)
 

@@ -125,13 +125,13 @@ class Rows:
                 name, text = self.rng.choice(dialogues.CLASSES[:-1]), ""
                 audio = self.rng.choices((*self.ids(" " + name), T.AUDIO), k=self.rng.randint(5, 30))
             prompt, answer = heard.question(self.tok, self.rng, audio, text, name)
-            ids += prompt + answer
-            weights += [0.0] * len(prompt) + [ANSWER_WEIGHT] * len(answer)
+            ids += [T.BEGIN, *prompt, *answer]
+            weights += [0.0] * (len(prompt) + 1) + [ANSWER_WEIGHT] * len(answer)
         return np.array(ids[:n]), np.array(weights[:n])
 
-    def batch(self, count, n):
+    def batch(self, count, n, without=()):
         """count rows of n tokens: ids, weights, kinds."""
-        mix = LONG_MIX if n >= 512 else {k: v for k, v in MIX.items() if n >= 256 or k != "passkey"}
+        mix = LONG_MIX if n >= 512 else {k: v for k, v in MIX.items() if (n >= 256 or k != "passkey") and k not in without}
         kinds = self.rng.choices(list(mix), list(mix.values()), k=count)
         rows = [getattr(self, kind)(n) for kind in kinds]
         return np.stack([r[0] for r in rows]), np.stack([r[1] for r in rows]).astype(np.float32), kinds

@@ -1,14 +1,18 @@
-"""Train demo-lm, then demo-audio-lm's projector in front of it.
+"""Train demo-lm, then demo-audio-lm: its projector in front of the finished decoder, then both together.
 
     python train.py --work DIR --minutes 85
     python train.py --work DIR --minutes 20 --projector
+    python train.py --work DIR --minutes 40 --audio --lr 5e-4 --clips 32 --tokens 1024
 
 --work holds text/ (text.py) and tok/ (tokens.py); checkpoints and the log are written there. The learning rate follows the process's
 CPU time / --minutes: on a free core that is the clock, and on a shared one the run takes longer and is no worse. A checkpoint is
-written every 5 minutes (last.pt) and the same command resumes from it. The length of the rows rises from 128 to 2,048 when recall at the present one passes 90 %, or when its
-share of the time is over. Optimizer: Muon for the matrices of the layers, AdamW for the rest. log.jsonl has the curves.
+written every 5 minutes (last.pt) and the same command resumes from it. The length of the rows rises from 128 to 2,048 when recall at
+the present one passes 90 %, or when its share of the time is over. Optimizer: Muon for the matrices of the layers, AdamW for the
+rest. log.jsonl has the curves.
 
 --projector trains the projector alone, into projector.pt: the decoder is that of last.pt and stays as it is; audio/ (hear.py) too.
+--audio trains both, into audio.pt, from last.pt and projector.pt; every second step has rows of text too, so that the decoder
+forgets nothing.
 """
 
 import argparse
@@ -30,6 +34,7 @@ import rows
 sys.path.append(str(Path(__file__).parent.parent))
 from muon import Muon  # noqa: E402
 
+TEXT_WEIGHT = 0.5                   # of text beside audio
 LATEST = (0.1, 0.2, 0.3, 0.4)       # progress at which each length is left, whatever the recall
 ENOUGH = 0.9
 
@@ -67,6 +72,14 @@ def predict(net, hidden, ids, weights):
     return (losses * weights[:, 1:][at]).sum() / weights.sum(), right, per_row
 
 
+def optimizers_of(trained, lr):
+    """AdamW and Muon. Beside the decoder the projector is AdamW's: its large matrix costs Muon as much as all others."""
+    groups = ([], [])
+    for name, p in trained.named_parameters():
+        groups[p.ndim == 2 and "embed" not in name and not name.startswith("projector.")].append(p)
+    return [torch.optim.AdamW(groups[0], lr=lr, betas=(0.9, 0.95), weight_decay=0.01), Muon(groups[1], lr=2 * lr)]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
@@ -75,6 +88,7 @@ def main():
     parser.add_argument("--clips", type=int, default=24, help="clips a step")
     parser.add_argument("--lr", type=float, default=1.5e-3, help="AdamW's; Muon's is twice that")
     parser.add_argument("--projector", action="store_true")
+    parser.add_argument("--audio", action="store_true")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--stop-after", type=float, default=1e9, help="minutes by the clock; for trials")
@@ -82,17 +96,19 @@ def main():
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     net, projector = M.Llama(), M.Projector()
-    trained = projector if args.projector else net
-    matrix = lambda n, p: p.ndim == 2 and "embed" not in n
-    named = list(trained.named_parameters())
-    optimizers = [torch.optim.AdamW([p for n, p in named if not matrix(n, p)], lr=args.lr, betas=(0.9, 0.95), weight_decay=0.01),
-                  Muon([p for n, p in named if matrix(n, p)], lr=2 * args.lr)]
+    stage = "audio" if args.audio else "projector" if args.projector else "last"
+    trained = {"last": net, "projector": projector, "audio": torch.nn.ModuleDict({"net": net, "projector": projector})}[stage]
+    optimizers = optimizers_of(trained, args.lr)
     state = {"step": 0, "elapsed": 0.0, "tokens": 0, "clips": 0, "level": 0}
-    average = {k: v.clone() for k, v in trained.state_dict().items()}
-    last = args.work / ("projector.pt" if args.projector else "last.pt")
-    if args.projector:
+    last = args.work / f"{stage}.pt"
+    if stage != "last":
         net.load_state_dict(torch.load(args.work / "last.pt")["average"])
+    if stage == "projector":
         net.requires_grad_(False)
+    if stage == "audio":
+        state["level"] = len(rows.LENGTHS) - 1
+        projector.load_state_dict(torch.load(args.work / "projector.pt")["average"])
+    average = {k: v.clone() for k, v in trained.state_dict().items()}
     if last.exists():
         saved = torch.load(last)
         trained.load_state_dict(saved["model"])
@@ -103,7 +119,7 @@ def main():
     data = rows.Rows(args.work / "tok", args.work / "text", "train", 1000003 * (args.seed + 1) + state["step"])
     course = Curriculum(data.rng, state["level"])
     clips = heard.Heard(args.work / "audio", data.tok, data.rng)
-    log = open(args.work / ("projector.jsonl" if args.projector else "log.jsonl"), "a")
+    log = open(args.work / ("log.jsonl" if stage == "last" else f"{stage}.jsonl"), "a")
     print(f"{sum(p.numel() for p in trained.parameters()):,} parameters, pid {os.getpid()}, {args}", flush=True)
 
     def save():
@@ -118,35 +134,35 @@ def main():
     sums, tokens = collections.defaultdict(list), 0
     while state["elapsed"] < 60 * args.minutes and time.time() - begin < 60 * args.stop_after and not ended:
         progress = state["elapsed"] / (60 * args.minutes)
-        factor = rate(progress)
+        factor = rate(progress) * min(1.0, (state["step"] + 1) / 30)
         for o, peak in zip(optimizers, (args.lr, 2 * args.lr)):
             o.param_groups[0]["lr"] = peak * factor
-        if not args.projector:
+        if stage == "last" or stage == "audio" and state["step"] % 2:
             n = course.length()
-            ids, weights, kinds = data.batch(max(1, args.tokens // n), n)
+            ids, weights, kinds = data.batch(max(1, args.tokens // n), n, without=("heard",) if stage == "audio" else ())
             ids, weights = torch.from_numpy(ids), torch.from_numpy(weights)
             loss, right, losses = predict(net, net.hidden(net.embed_tokens(ids)), ids, weights)
-            loss.backward()
+            (loss * (TEXT_WEIGHT if stage == "audio" else 1)).backward()
             state["tokens"] += ids.numel()
             tokens += ids.numel()
             for i, kind in enumerate(kinds):
                 key = weights[i, 1:] >= rows.ANSWER_WEIGHT
-                sums["loss " + kind].append(losses[i][key].mean().item())
+                if key.any():
+                    sums["loss " + kind].append(losses[i][key].mean().item())
                 if kind in ("copy", "recall", "passkey"):
                     sums[f"{kind} {n}"].append(right[i][key].mean().item())
                 if kind == "recall":
                     course.learnt(n, right[i][key].mean().item(), progress)
-        else:
+        if stage != "last":
             batch = clips.batch(args.clips)
-            hidden, slot_loss, slot_right = heard.forward(net, projector, batch)
+            hidden, ctc = heard.forward(net, projector, batch)
             loss, right, losses = predict(net, hidden, batch["ids"], batch["weights"])
-            (loss + heard.SLOT_WEIGHT * slot_loss).backward()
-            state["clips"] += len(batch["ids"])
+            (loss + heard.CTC_WEIGHT * ctc).backward()
+            state["clips"] += len(batch["lengths"])
             tokens += batch["ids"].numel()
             key = batch["weights"][:, 1:] > 0
-            for name, value in (("loss audio", losses[key].mean()), ("audio", right[key].mean())):
+            for name, value in (("loss audio", losses[key].mean()), ("audio", right[key].mean()), ("ctc", ctc)):
                 sums[name].append(value.item())
-            sums["slots"].append(slot_right)
         torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
         for o in optimizers:
             o.step()
