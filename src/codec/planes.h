@@ -212,10 +212,12 @@ struct PlanesLevel {
 struct PlanesPlan {
   std::vector<PlaneCode> codes;
   std::vector<uint8_t> of;  // a panel's code
-  uint64_t bytes = 0;       // of the block, within some bytes a panel
+  uint64_t bytes = 0;       // of the block, nearly
   double entropy = 0;       // bits a weight, of single weights
 };
 PlanesPlan PlanPlanes(const PlanesSource& source, const PlanesLevel& level, Threads& threads);
+// About the bytes that PlanPlanes finds, from some `panels` panels, or up to twice as many.
+double EstimatePlanes(const PlanesSource& source, const PlanesLevel& level, int64_t panels, Threads& threads);
 // The block; rows are read once more, by all threads at once. Deterministic. kUsage when it would be 4 GiB or more.
 Result<std::vector<std::byte>> EncodePlanes(const PlanesSource& source, const PlanesPlan& plan, Threads& threads);
 

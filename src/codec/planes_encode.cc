@@ -6,6 +6,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "base/bytes.h"
 #include "base/check.h"
 #include "codec/planes_decode.h"
 
@@ -211,36 +212,66 @@ void AppendTo(std::vector<std::byte>* out, const T* from, size_t count) {
 
 }  // namespace
 
-PlanesPlan PlanPlanes(const PlanesSource& source, const PlanesLevel& level, Threads& threads) {
+namespace {
+
+using Counts = std::array<uint64_t, 256>;  // of single values, those beyond a byte at its ends
+
+// Of panels 0, every, 2 every, …
+std::vector<Magnitudes> Histograms(const PlanesSource& source, int64_t every, Threads& threads, Counts* all) {
   CHECK(source.out > 0 && source.in > 0 && source.raw_bits >= 0 && source.raw_bits <= 8);
-  const int64_t panels = PlanePanels(source.out);
-  std::vector<Magnitudes> histograms(static_cast<size_t>(panels));
-  std::vector<std::array<uint64_t, 256>> counts(static_cast<size_t>(threads.count()));
-  threads.For(panels, 1, [&](int64_t begin, int64_t end, int thread) {
+  std::vector<Magnitudes> histograms(static_cast<size_t>((PlanePanels(source.out) + every - 1) / every));
+  std::vector<Counts> counts(static_cast<size_t>(threads.count()));
+  threads.For(static_cast<int64_t>(histograms.size()), 1, [&](int64_t begin, int64_t end, int thread) {
     Encoder encoder(source);
-    for (int64_t p = begin; p < end; ++p) {
-      encoder.Read(p);
-      histograms[static_cast<size_t>(p)] = encoder.Histogram(&counts[static_cast<size_t>(thread)]);
+    for (int64_t i = begin; i < end; ++i) {
+      encoder.Read(i * every);
+      histograms[static_cast<size_t>(i)] =
+          encoder.Histogram(all != nullptr ? &counts[static_cast<size_t>(thread)] : nullptr);
     }
   });
+  for (const Counts& c : counts)
+    for (size_t i = 0; all != nullptr && i < c.size(); ++i) (*all)[i] += c[i];
+  return histograms;
+}
+
+// What Append appends, but for chunks of very many literals, and for negative ones that just reach without a word of their own.
+uint64_t PanelBytes(const PlaneCode& code, const Magnitudes& histogram, int64_t groups, int raw_bits) {
+  const auto tail = [&](int m) {
+    return std::accumulate(histogram.begin() + std::min<int>(m, static_cast<int>(histogram.size())), histogram.end(),
+                           uint64_t{0});
+  };
+  uint64_t bytes = static_cast<uint64_t>(groups) * 8 * (uint64_t{code.base_bits} + static_cast<uint64_t>(raw_bits));
+  for (size_t i = 0; i < code.planes; ++i) bytes += (tail(code.threshold[i]) + 7) / 8 + (i > 0 ? 4 : 0);
+  const uint64_t literals = tail(code.cap() + 1) + tail(code.cap() + kNearLiteral + 1);
+  return bytes + static_cast<uint64_t>(PlaneLiterals::Chunks(groups)) + literals * (kLiteralBits / 8);
+}
+
+}  // namespace
+
+PlanesPlan PlanPlanes(const PlanesSource& source, const PlanesLevel& level, Threads& threads) {
+  Counts all{};
+  const std::vector<Magnitudes> histograms = Histograms(source, 1, threads, &all);
   PlanesPlan plan;
-  plan.of.resize(static_cast<size_t>(panels));
+  plan.of.resize(histograms.size());
   plan.codes = Classify(histograms, level, &plan.of);
-  std::array<uint64_t, 256> all{};
-  for (const auto& c : counts)
-    for (size_t i = 0; i < all.size(); ++i) all[i] += c[i];
   plan.entropy = Entropy(all) + source.raw_bits;
-  const auto groups = static_cast<uint64_t>(PlaneGroups(source.in));
-  plan.bytes = codec::HeadBytes(HeaderOf(source, plan.codes)) + codec::kPlanesPad;
-  for (size_t p = 0; p < histograms.size(); ++p) {
-    const PlaneCode& code = plan.codes[plan.of[p]];
-    const double fields = static_cast<double>(groups * kPlaneGroup) * code.base_bits;
-    plan.bytes += groups * 8 * (uint64_t{code.base_bits} + static_cast<uint64_t>(source.raw_bits)) +
-                  static_cast<uint64_t>((CodeBits(code, histograms[p]) - fields) / 8) + 1 +
-                  4 * static_cast<uint64_t>(std::max(0, code.planes - 1)) + code.planes / 2 + AlignmentOf(source) / 2 +
-                  static_cast<uint64_t>(PlaneLiterals::Chunks(static_cast<int64_t>(groups)));
-  }
+  plan.bytes = codec::HeadBytes(HeaderOf(source, plan.codes));
+  for (size_t p = 0; p < histograms.size(); ++p)
+    plan.bytes = RoundUp(plan.bytes, AlignmentOf(source)) +
+                 PanelBytes(plan.codes[plan.of[p]], histograms[p], PlaneGroups(source.in), source.raw_bits);
+  plan.bytes += codec::kPlanesPad;
   return plan;
+}
+
+double EstimatePlanes(const PlanesSource& source, const PlanesLevel& level, int64_t panels, Threads& threads) {
+  const int64_t all = PlanePanels(source.out), every = std::max<int64_t>(1, all / panels);
+  const std::vector<Magnitudes> histograms = Histograms(source, every, threads, nullptr);
+  std::vector<uint8_t> of(histograms.size());
+  const std::vector<PlaneCode> codes = Classify(histograms, level, &of);
+  double bytes = 0;
+  for (size_t p = 0; p < histograms.size(); ++p)
+    bytes += static_cast<double>(PanelBytes(codes[of[p]], histograms[p], PlaneGroups(source.in), source.raw_bits));
+  return bytes * static_cast<double>(all) / static_cast<double>(histograms.size());
 }
 
 Result<std::vector<std::byte>> EncodePlanes(const PlanesSource& source, const PlanesPlan& plan, Threads& threads) {
@@ -275,7 +306,7 @@ Result<std::vector<std::byte>> EncodePlanes(const PlanesSource& source, const Pl
   std::vector<uint32_t> index;
   const uint64_t alignment = AlignmentOf(source);
   for (size_t p = 0; p < panels; ++p) {
-    at = (at + alignment - 1) / alignment * alignment;
+    at = RoundUp(at, alignment);
     if (at > UINT32_MAX - bodies[p].bytes.size())
       return Usage("a packed matrix of 4 GiB or more has no place in the format; choose fewer bits");
     index.insert(index.end(), {static_cast<uint32_t>(at), bodies[p].literals | static_cast<uint32_t>(of[p]) << 24});

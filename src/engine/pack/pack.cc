@@ -16,7 +16,9 @@ namespace sotto {
 namespace {
 
 constexpr double kLeastBits = 2, kMostBits = 12;
-constexpr double kTolerance = 0.0005;  // of the size: half of what is promised
+constexpr double kTolerance = 0.0005;                   // of the size: half of what is promised
+constexpr int64_t kSamplePanels = 24;                   // of a matrix, to find about the steps
+constexpr uint64_t kSampleWeights = uint64_t{1} << 26;  // of the model, to find what encoding adds to plans
 
 Error Interrupted() { return {Code::kInterrupted, "interrupted"}; }
 
@@ -119,35 +121,59 @@ class Packer {
     return m.power > 0 ? StepSource(m, StepOf(m, multiple), state) : Int8Source(m, true, state);
   }
 
-  Result<uint64_t> BytesAt(const PackedMatrix& m, double multiple) {
+  Result<double> BytesAt(const PackedMatrix& m, double multiple, bool sampled) {
     SourceState state;
     const PlanesSource source = RateSource(m, multiple, &state);
-    const uint64_t bytes = PlanPlanes(source, level_, threads_).bytes;
+    double bytes;
+    if (sampled) {
+      bytes = EstimatePlanes(source, level_, kSamplePanels, threads_);
+    } else {
+      PlanesPlan& plan = plans_[IndexOf(m)];
+      plan = PlanPlanes(source, level_, threads_);
+      plan_multiples_[IndexOf(m)] = multiple;
+      bytes = static_cast<double>(plan.bytes);
+    }
     TRY(state.status());
     if (!progress_(done_, total_)) return Interrupted();
     return bytes;
   }
 
-  Result<uint64_t> BytesAt(double multiple) {
-    uint64_t bytes = 0;
-    for (const PackedMatrix& m : matrices_) bytes += TRY(BytesAt(m, multiple));
+  Result<double> BytesAt(double multiple, bool sampled) {
+    double bytes = 0;
+    for (const PackedMatrix& m : matrices_) bytes += TRY(BytesAt(m, multiple, sampled));
     return bytes;
   }
 
-  // The bytes of all blocks, encoded and thrown away.
-  Result<uint64_t> EncodedBytes() {
-    uint64_t bytes = 0;
+  size_t IndexOf(const PackedMatrix& m) const { return static_cast<size_t>(&m - matrices_.data()); }
+
+  // Known already where the steps were found in this run.
+  PlanesPlan PlanOf(const PackedMatrix& m, const PlanesSource& source) {
+    const size_t i = IndexOf(m);
+    if (!plans_.empty() && plan_multiples_[i] == multiples_[i]) return std::move(plans_[i]);
+    return PlanPlanes(source, level_, threads_);
+  }
+
+  // What encoding adds to the plans, all together: from some matrices, encoded and thrown away, in large models.
+  Result<double> Surplus() {
+    double planned = 0, surplus = 0, all = 0;
+    const uint64_t every = std::max<uint64_t>(1, elements_ / kSampleWeights);
     for (const PackedMatrix& m : matrices_) {
       SourceState state;
       const PlanesSource source = SourceOf(m, &state);
-      bytes += TRY(EncodePlanes(source, PlanPlanes(source, level_, threads_), threads_)).size();
+      if (plan_multiples_[IndexOf(m)] != multiples_[IndexOf(m)]) TRY(BytesAt(m, multiples_[IndexOf(m)], false));
+      const PlanesPlan& plan = plans_[IndexOf(m)];
+      all += static_cast<double>(plan.bytes);
+      if (IndexOf(m) % every != 0) continue;
+      planned += static_cast<double>(plan.bytes);
+      surplus +=
+          static_cast<double>(TRY(EncodePlanes(source, plan, threads_)).size()) - static_cast<double>(plan.bytes);
       TRY(state.status());
       if (!progress_(done_, total_)) return Interrupted();
     }
-    return bytes;
+    return surplus / planned * all;
   }
 
-  // The steps whose planned size is the goal; what encoding adds to plans is then taken off the goal.
+  // The steps whose planned size is the goal, from samples first; what encoding adds to plans is then taken off the goal.
   Status FindSteps(uint64_t plain) {
     const double weights = static_cast<double>(elements_);
     double goal = request_.bits / 8 * weights;
@@ -158,10 +184,15 @@ class Packer {
           "{:.2f} bits a weight are asked for, and packing goes from {} to {} bits: from {} to {} bytes for this model",
           bits, kLeastBits, kMostBits, plain + HeaderRoom() + static_cast<uint64_t>(kLeastBits / 8 * weights),
           plain + HeaderRoom() + static_cast<uint64_t>(kMostBits / 8 * weights)));
+    plans_.resize(matrices_.size());
+    plan_multiples_.resize(matrices_.size());
+    const bool sampled = std::any_of(matrices_.begin(), matrices_.end(),
+                                     [](const PackedMatrix& m) { return PlanePanels(m.rows) >= 2 * kSamplePanels; });
+    if (sampled) TRY(MeetPlanned(goal, weights, true));
     double planned = goal;
     for (int turn = 0; turn < 4; ++turn) {
-      TRY(MeetPlanned(planned, weights));
-      const auto real = static_cast<double>(TRY(EncodedBytes()));
+      const double found = TRY(MeetPlanned(planned, weights, false));
+      const double real = found + TRY(Surplus());
       if (real <= goal && real >= goal * (1 - 2 * kTolerance)) break;
       planned += goal * (1 - kTolerance) - real;
     }
@@ -169,34 +200,35 @@ class Packer {
   }
 
   // Halving the step adds one bit to every weight, nearly: a secant in log2(step) meets a size in a few turns.
-  Status MeetPlanned(double goal, double weights) {
+  Result<double> MeetPlanned(double goal, double weights, bool sampled) {
     double low = -14, high = 4;  // log2 of multiples whose sizes are above and below the goal
     double at = start_ > 0 ? std::log2(start_) : 2.3 - 8 * goal / weights;
     for (int turn = 0; turn < 20; ++turn) {
-      const auto bytes = static_cast<double>(TRY(BytesAt(std::exp2(at))));
+      const double bytes = TRY(BytesAt(std::exp2(at), sampled));
       start_ = std::exp2(at);
       multiples_.assign(matrices_.size(), start_);
-      if (bytes <= goal && bytes >= goal * (1 - kTolerance)) return {};
+      if (bytes <= goal && bytes >= goal * (1 - kTolerance)) return bytes;
       (bytes > goal ? low : high) = at;
       const double secant = at + 8 * (bytes - goal * (1 - kTolerance / 2)) / weights;
       at = turn < 5 && secant > low && secant < high ? secant : (low + high) / 2;
     }
     // Sizes move in jumps, where a matrix's code changes: the size below, and finer steps for single matrices while there is room.
     multiples_.assign(matrices_.size(), std::exp2(high));
-    auto left = goal - static_cast<double>(TRY(BytesAt(std::exp2(high))));
+    double left = goal - TRY(BytesAt(std::exp2(high), sampled));
+    if (sampled) return goal - left;
     for (size_t i = 0; i < matrices_.size() && left > goal * kTolerance / 2; ++i) {
-      const auto now = static_cast<double>(TRY(BytesAt(matrices_[i], std::exp2(high))));
+      const double now = TRY(BytesAt(matrices_[i], std::exp2(high), false));
       double more = 0, too_fine = high - 1, fine = high;
       for (int turn = 0; turn < 10; ++turn) {
         const double middle = (too_fine + fine) / 2;
-        const double difference = static_cast<double>(TRY(BytesAt(matrices_[i], std::exp2(middle)))) - now;
+        const double difference = TRY(BytesAt(matrices_[i], std::exp2(middle), false)) - now;
         (difference > left ? too_fine : fine) = middle;
         if (difference <= left) more = difference;
       }
       left -= more;
       multiples_[i] = std::exp2(fine);
     }
-    return {};
+    return goal - left;
   }
 
   // What a header can take at most.
@@ -209,7 +241,7 @@ class Packer {
   PlanesSource SourceOf(const PackedMatrix& m, SourceState* state) const {
     if (request_.mode == PackMode::kInt8) return Int8Source(m, request_.scale_of_tensor, state);
     if (request_.mode == PackMode::kHalves) return HalvesSource(m, state);
-    return RateSource(m, multiples_[static_cast<size_t>(&m - matrices_.data())], state);
+    return RateSource(m, multiples_[IndexOf(m)], state);
   }
 
   static std::string_view SchemeName(PlaneScheme s) {
@@ -294,7 +326,7 @@ class Packer {
   // One matrix, coded and written.
   Status Code(const PackedMatrix& m, const AtomicFile& file, uint64_t at, PackedTensor* t) {
     SourceState counted, written;
-    const PlanesPlan plan = PlanPlanes(SourceOf(m, &counted), level_, threads_);
+    const PlanesPlan plan = PlanOf(m, SourceOf(m, &counted));
     const PlanesSource source = SourceOf(m, &written);
     const std::vector<std::byte> block = TRY(EncodePlanes(source, plan, threads_));
     TRY(counted.status());
@@ -338,6 +370,8 @@ class Packer {
   std::vector<PackedMatrix> matrices_;
   uint64_t elements_ = 0, done_ = 0, total_ = 0;
   std::vector<double> multiples_;  // of each matrix's root mean square
+  std::vector<PlanesPlan> plans_;  // of each matrix at plan_multiples_
+  std::vector<double> plan_multiples_;
   double start_ = 0;
 };
 
