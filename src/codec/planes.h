@@ -145,8 +145,12 @@ class PlaneLiterals {
         const int entry = Int16(at);
         const int64_t place = begin_ + (entry & (kChunk - 1));
         if (place >= end) break;
-        const int near = entry >> 11, missing = near != 0 ? near : Int16(at + 2);
-        at += near != 0 ? 2 : 4;
+        int missing = entry >> 11;
+        at += 2;
+        if (missing == 0) [[unlikely]] {
+          missing = Int16(at);
+          at += 2;
+        }
         visit(place, missing);
       }
       at_ = at;

@@ -127,6 +127,11 @@ struct CpuBackend::LinearCall {
     }
   }
 
+  // What a panel needs from its beginning on, but has behind its base fields.
+  static void AskFor(const uint8_t* at, const uint8_t* end) {
+    for (; at < end; at += 64) __builtin_prefetch(at, 0, 2);
+  }
+
   void PlanePanelOf(int64_t row, int64_t rows, int64_t panel, const Areas& s) const {
     static_assert(kMaxBlockRows <= kSlice);  // literals' sums lie in `tile`
     if (FloatPlanes()) {
@@ -137,6 +142,7 @@ struct CpuBackend::LinearCall {
       });
       return Finish(s.sums, row, rows, panel);
     }
+    if (panel + 2 < planes->panels()) AskFor(planes->Panel(panel + 1).literals, planes->Panel(panel + 2).base);
     kernels.plane_product(planes->Panel(panel), int8_planes(), isa, reinterpret_cast<const BlockInputs*>(s.rows),
                           static_cast<int>(rows), s.sums, s.tile);
     float scale[kPanel] = {};

@@ -31,20 +31,34 @@ struct PlaneKind {
   }
 };
 
-// 32 inputs of kLanes channels times their activations in m rows.
+// What 32 inputs of kLanes channels add to the sums of one row.
 template <class Kind, template <class> class Sums, bool kInt8>
-inline void AddPlaneBlock(const uint8_t* codes, int v, const BlockInputs* x, int m, float* acc) {
-  const Sums<Kind> sums(Kind::Of(codes, v * kLanes));
-  for (int r = 0; r < m; ++r) {
-    float* to = acc + r * kPanel + v * kLanes;
-    const I product = sums.Of(x[r]);
-    if constexpr (kInt8) {
-      I sum;
-      std::memcpy(&sum, to, sizeof sum);
-      sum += product;
-      std::memcpy(to, &sum, sizeof sum);
-    } else {
-      Store(to, Load(to) + __builtin_convertvector(2 * product + (x[r].sums[0] + x[r].sums[1]), F) * Set(x[r].scale));
+inline F AddTo(F sum, const Sums<Kind>& sums, const BlockInputs& x) {
+  const I product = sums.Of(x);
+  if constexpr (kInt8)
+    return reinterpret_cast<F>(reinterpret_cast<I>(sum) + product);
+  else
+    return sum + __builtin_convertvector(2 * product + (x.sums[0] + x.sums[1]), F) * Set(x.scale);
+}
+
+// Blocks of 32 inputs times their activations in m rows, x[blocks][m].
+template <class Kind, template <class> class Sums, bool kInt8>
+inline void AddPlaneBlocks(const uint8_t* codes, int blocks, const BlockInputs* x, int m, float* acc) {
+  constexpr int kBytes = kPlaneBlock * kPlaneGroup;
+  for (int v = 0; v < kVecs; ++v, acc += kLanes) {
+    if (m == 1) {  // the sums of one row stay in registers
+      F sum = Load(acc);
+      for (int b = 0; b < blocks; ++b)
+        sum = AddTo<Kind, Sums, kInt8>(sum, Sums<Kind>(Kind::Of(codes + b * kBytes, v * kLanes)), x[b]);
+      Store(acc, sum);
+      continue;
+    }
+    for (int b = 0; b < blocks; ++b) {
+      const Sums<Kind> sums(Kind::Of(codes + b * kBytes, v * kLanes));
+      for (int r = 0; r < m; ++r) {
+        float* to = acc + r * kPanel;
+        Store(to, AddTo<Kind, Sums, kInt8>(Load(to), sums, x[b * m + r]));
+      }
     }
   }
 }
@@ -55,33 +69,36 @@ void PlaneProductOf(const PlanePanel& panel, Isa isa, const BlockInputs* x, int 
   PlaneLiterals missing(panel);
   std::memset(acc, 0, static_cast<size_t>(m) * kPanel * sizeof(float));
   bool any = false;
-  alignas(64) uint8_t decoded[kPlaneChunk * kPlaneGroup] = {};
+  alignas(64) uint8_t decoded[kPlaneChunk * kPlaneGroup];
+  if (panel.groups % kPlaneBlock != 0) std::memset(decoded, 0, sizeof decoded);  // the last block is not full
   for (int64_t g = 0; g < panel.groups; g += kPlaneChunk) {
     const int groups = static_cast<int>(panel.groups - g < kPlaneChunk ? panel.groups - g : kPlaneChunk);
     reader.Next(groups, Kind::kShape.offset, decoded);
-    missing.Before((g + kPlaneChunk) * kPlaneGroup, [&](int64_t place, int more) {
-      uint8_t& code = decoded[place % (kPlaneChunk * kPlaneGroup)];
+    missing.Before((g + kPlaneChunk) * kPlaneGroup, [&](int64_t place, int more) __attribute__((always_inline)) {
+      const auto at = static_cast<uint64_t>(place) % (kPlaneChunk * kPlaneGroup);
+      uint8_t& code = decoded[at];
       const int larger = Kind::kShape.offset == 0 ? static_cast<int8_t>(code) + more : code + more;
       if (Kind::kShape.offset == 0 ? larger >= -127 && larger <= 127
-                                   : static_cast<uint32_t>(larger) < 2 * Kind::kShape.offset) {
+                                   : static_cast<uint32_t>(larger) < 2 * Kind::kShape.offset) [[likely]] {
         code = static_cast<uint8_t>(larger);
         return;
       }
       if (!std::exchange(any, true)) std::memset(literals, 0, static_cast<size_t>(m) * kPanel * sizeof(float));
-      const int64_t group = place / kPlaneGroup % kPlaneChunk, channel = place % kPlaneGroup / kPlaneInputs;
-      const int64_t input = group % kPlaneBlock * kPlaneInputs + place % kPlaneInputs;
-      const BlockInputs* rows = x + group / kPlaneBlock * m;
+      const uint64_t group = at / kPlaneGroup, channel = at % kPlaneGroup / kPlaneInputs;
+      const uint64_t input = group % kPlaneBlock * kPlaneInputs + at % kPlaneInputs;
+      const BlockInputs* rows = x + group / kPlaneBlock * static_cast<uint64_t>(m);
       for (int r = 0; r < m; ++r) {
         const int product = more * rows[r].codes[input];
+        float* to = literals + r * kPanel + channel;
         if constexpr (kInt8)
-          reinterpret_cast<int32_t*>(literals)[r * kPanel + channel] += product;
+          *reinterpret_cast<int32_t*>(to) += product;
         else
-          literals[r * kPanel + channel] += static_cast<float>(2 * product) * rows[r].scale;
+          *to += static_cast<float>(2 * product) * rows[r].scale;
       }
     });
-    const uint8_t* codes = decoded;
-    for (int b = 0; b < groups; b += kPlaneBlock, x += m, codes += kPlaneBlock * kPlaneGroup)
-      for (int v = 0; v < kVecs; ++v) AddPlaneBlock<Kind, Sums, kInt8>(codes, v, x, m, acc);
+    const int blocks = (groups + kPlaneBlock - 1) / kPlaneBlock;
+    AddPlaneBlocks<Kind, Sums, kInt8>(decoded, blocks, x, m, acc);
+    x += blocks * m;
   }
   for (int i = 0; any && i < m * kPanel; ++i) {
     if constexpr (kInt8)
