@@ -121,40 +121,43 @@ class PlaneReader {
   void (*decode_)(PlaneReader*, int groups, int offset, uint8_t* to);
 };
 
-// The literals of a panel, in order: visit(place in the panel, what is missing) of those before `end`, which never falls.
+// The literals of a panel, in order; by chunk, or up to any place, but not both.
 class PlaneLiterals {
  public:
-  static constexpr int64_t kChunk = 32 * kPlaneGroup;
+  static constexpr int64_t kChunkGroups = 32, kChunk = kChunkGroups * kPlaneGroup;
   static constexpr int kLeast = -16, kMost = 15;  // of what is missing, without a word of its own
   static constexpr uint8_t kMany = 255;
 
   explicit PlaneLiterals(const PlanePanel& panel)
       : counts_(panel.literals), at_(panel.literals + Chunks(panel.groups)) {}
-  static int64_t Chunks(int64_t groups) { return (groups * kPlaneGroup + kChunk - 1) / kChunk; }
+  static int64_t Chunks(int64_t groups) { return (groups + kChunkGroups - 1) / kChunkGroups; }
 
   // Whether a panel's literals are whole: places that rise and are within it, and nothing behind the last.
   static bool AreWhole(const PlanePanel& panel);
 
+  // The next chunk's: visit(place in the chunk, what is missing).
+  template <class Visit>
+  inline __attribute__((always_inline)) void Chunk(const Visit& visit) {
+    int left = Count();
+    const uint8_t* at = at_;  // not the member: what `visit` writes may be bytes, which may be anything's
+    for (; left > 0; --left) {
+      const int entry = Int16(at);
+      visit(static_cast<uint32_t>(entry) % kChunk, Missing(entry, &at));
+    }
+    at_ = at;
+  }
+
+  // Those before `end`, which never falls: visit(place in the panel, what is missing).
   template <class Visit>
   void Before(int64_t end, const Visit& visit) {
     for (; begin_ < end; begin_ += kChunk, left_ = -1) {
       if (left_ < 0) left_ = Count();
-      const uint8_t* at = at_;  // not the members: what `visit` writes may be bytes, which may be anything's
-      int left = left_;
-      for (; left > 0; --left) {
-        const int entry = Int16(at);
+      for (; left_ > 0; --left_) {
+        const int entry = Int16(at_);
         const int64_t place = begin_ + (entry & (kChunk - 1));
         if (place >= end) break;
-        int missing = entry >> 11;
-        at += 2;
-        if (missing == 0) [[unlikely]] {
-          missing = Int16(at);
-          at += 2;
-        }
-        visit(place, missing);
+        visit(place, Missing(entry, &at_));
       }
-      at_ = at;
-      left_ = left;
       if (end - begin_ < kChunk) break;
     }
   }
@@ -164,6 +167,14 @@ class PlaneLiterals {
     int16_t word;
     std::memcpy(&word, from, sizeof word);
     return word;
+  }
+  // And goes on behind it.
+  static int Missing(int entry, const uint8_t** at) {
+    *at += 2;
+    if (const int near = entry >> 11; near != 0) [[likely]]
+      return near;
+    *at += 2;
+    return Int16(*at - 2);
   }
   int Count() {
     const uint8_t few = *counts_++;

@@ -1,7 +1,7 @@
-// Decoding 64 weights of the plane code with AVX2 and BMI2: magnitudes stand in two vectors; a plane's bits are spread to the escaped
-// ones by one pdep.
+// Decoding the plane code with AVX2 and BMI2: 64 weights stand in two vectors; a plane's bits are spread to the escaped ones by one pdep.
 #include <immintrin.h>
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -93,90 +93,146 @@ inline __attribute__((always_inline)) uint64_t TopBits(__m256i low, __m256i high
          static_cast<uint64_t>(static_cast<uint32_t>(_mm256_movemask_epi8(high))) << 32;
 }
 
-// A plane's next bits, at least kMostEscapes of them, or 64.
-template <bool all>
-inline __attribute__((always_inline)) uint64_t BitsFrom(const uint8_t* plane, uint64_t at) {
-  const uint8_t* from = plane + (at >> 3);
-  const uint64_t bits = Load64(from) >> (at & 7);
-  return all ? bits | static_cast<uint64_t>(from[8]) << 1 << (63 - (at & 7)) : bits;
+// What is left of a plane, and where magnitudes pass into it.
+struct Plane {
+  const uint8_t* from;
+  uint64_t bits;             // taken so far
+  __m256i threshold, reach;  // m + reach has its top bit set where m >= threshold
+  Plane(const PlaneReader& r, size_t i)
+      : from(r.panel.plane[i]),
+        bits(r.bits[i]),
+        threshold(_mm256_set1_epi8(static_cast<char>(r.panel.code.threshold[i]))),
+        reach(_mm256_set1_epi8(static_cast<char>(128 - r.panel.code.threshold[i]))) {}
+
+  // The next bits, at least kMostEscapes of them, or 64.
+  template <bool all>
+  inline __attribute__((always_inline)) uint64_t Next() const {
+    const uint8_t* at = from + (bits >> 3);
+    const uint64_t next = Load64(at) >> (bits & 7);
+    return all ? next | static_cast<uint64_t>(at[8]) << 1 << (63 - (bits & 7)) : next;
+  }
+  // Ones (all of a byte's bits) where a weight grows by one: those with the top bit of `escapes` have a bit here, which `negative` turns.
+  template <bool all>
+  inline __attribute__((always_inline)) Two Take(const Two& escapes, uint64_t negative) {
+    const uint64_t escaped = TopBits(escapes.of[0], escapes.of[1]);
+    const uint64_t x = _pdep_u64(Next<all>(), escaped);
+    bits += static_cast<uint64_t>(_mm_popcnt_u64(escaped));
+    return Spread(x ^ (escaped & negative));
+  }
+  // Magnitudes in m, one plane further.
+  template <bool all>
+  inline __attribute__((always_inline)) void Grow(Two* m, uint64_t negative) {
+    const Two grow = Take<all>({{_mm256_add_epi8(m->of[0], reach), _mm256_add_epi8(m->of[1], reach)}}, negative);
+    for (int h = 0; h < 2; ++h)
+      m->of[h] = _mm256_sub_epi8(_mm256_add_epi8(m->of[h], _mm256_subs_epu8(m->of[h], threshold)), grow.of[h]);
+  }
+};
+
+inline __attribute__((always_inline)) Two LoadTwo(const uint8_t* from) {
+  return {{_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)),
+           _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + 32))}};
+}
+inline __attribute__((always_inline)) void StoreTwo(const Two& v, uint8_t* to) {
+  for (int h = 0; h < 2; ++h) _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 32 * h), v.of[h]);
 }
 
-template <int base_bits, int planes>
-void Decode(PlaneReader* r, int groups, int offset, uint8_t* to) {
+// Base fields and the first plane. What leaves: bytes that are final, and nothing in `signs`, or magnitudes, with signs as bytes of
+// zeros or ones, and as bits.
+template <int base_bits, bool planes, bool last>
+inline __attribute__((always_inline)) void DecodeFirst(PlaneReader* r, int groups, int offset, uint8_t* to,
+                                                       uint8_t* signs, uint64_t* negative) {
   const uint8_t* base = r->panel.base + r->group * 8 * base_bits;
-  r->group += groups;
-  const uint8_t* plane[planes + 1];
-  uint64_t bits[planes + 1];
-  __m256i threshold[planes + 1], reach[planes + 1];  // m + reach has its top bit set where m >= threshold
-#pragma GCC unroll 6
-  for (int i = 0; i < planes; ++i) {
-    const auto at = static_cast<size_t>(i);
-    plane[i] = r->panel.plane[at], bits[i] = r->bits[at];
-    threshold[i] = _mm256_set1_epi8(static_cast<char>(r->panel.code.threshold[at]));
-    reach[i] = _mm256_set1_epi8(static_cast<char>(128 - r->panel.code.threshold[at]));
-  }
-  constexpr bool kLooksUp = base_bits <= 4 && planes >= 1, kSignStays = kLooksUp && planes == 1;
+  constexpr bool kLooksUp = base_bits <= 4 && planes, kAll = !last;
   const Lookup table = kLooksUp ? LookupOf(r, offset) : Lookup{};
+  Plane plane(*r, 0);
   const __m256i shift = _mm256_set1_epi8(static_cast<char>(offset));
-  constexpr int kSign = 1 << (base_bits - 1);
-  const __m256i most = _mm256_set1_epi8(static_cast<char>(kSign - 1));
-  for (; groups > 0; --groups, base += 8 * base_bits, to += kPlaneGroup) {
+  const __m256i most = _mm256_set1_epi8(static_cast<char>((1 << (base_bits - 1)) - 1));
+  for (int g = 0; g < groups; ++g, base += 8 * base_bits, to += kPlaneGroup) {
     _mm_prefetch(reinterpret_cast<const char*>(base + kAhead), _MM_HINT_T0);
-    Two m = Fields<base_bits>(base), sign, escapes;
-#pragma GCC unroll 2
-    for (int h = 0; h < 2; ++h) {
-      // Fields of eight bits have their sign where a byte has it.
-      if (!kSignStays)
+    Two m = Fields<base_bits>(base);
+    if constexpr (kLooksUp && last) {  // bytes with their sign, which only grow
+      const Two escapes = {{_mm256_shuffle_epi8(table.escapes, m.of[0]), _mm256_shuffle_epi8(table.escapes, m.of[1])}};
+      const Two grow = plane.Take<false>(escapes, 0);
+      for (int h = 0; h < 2; ++h) m.of[h] = _mm256_sub_epi8(_mm256_shuffle_epi8(table.value, m.of[h]), grow.of[h]);
+    } else {
+      Two sign;
+      for (int h = 0; h < 2; ++h)  // fields of eight bits have their sign where a byte has it
         sign.of[h] =
             base_bits == 8 ? _mm256_cmpgt_epi8(_mm256_setzero_si256(), m.of[h]) : _mm256_cmpgt_epi8(m.of[h], most);
-      if (kLooksUp) {
-        escapes.of[h] = _mm256_shuffle_epi8(table.escapes, m.of[h]);
-        m.of[h] = _mm256_shuffle_epi8(table.value, m.of[h]);
+      const uint64_t minus = planes ? TopBits(sign.of[0], sign.of[1]) : 0;
+      if constexpr (kLooksUp) {
+        const Two escapes = {
+            {_mm256_shuffle_epi8(table.escapes, m.of[0]), _mm256_shuffle_epi8(table.escapes, m.of[1])}};
+        const Two grow = plane.Take<kAll>(escapes, minus);
+        for (int h = 0; h < 2; ++h) m.of[h] = _mm256_sub_epi8(_mm256_shuffle_epi8(table.value, m.of[h]), grow.of[h]);
       } else {
-        m.of[h] = _mm256_and_si256(m.of[h], most);
+        for (int h = 0; h < 2; ++h) m.of[h] = _mm256_and_si256(m.of[h], most);
+        if (planes) plane.Grow<kAll>(&m, minus);
+      }
+      if constexpr (last) {
+        for (int h = 0; h < 2; ++h) m.of[h] = _mm256_add_epi8(_mm256_xor_si256(m.of[h], sign.of[h]), shift);
+      } else {
+        StoreTwo(sign, signs + g * kPlaneGroup);
+        negative[g] = minus;
       }
     }
-    const uint64_t negative = kSignStays || planes == 0 ? 0 : TopBits(sign.of[0], sign.of[1]);
-#pragma GCC unroll 6
-    for (int i = 0; i < planes; ++i) {
-      const bool looked_up = kLooksUp && i == 0;
-#pragma GCC unroll 2
-      for (int h = 0; h < 2 && !looked_up; ++h) escapes.of[h] = _mm256_add_epi8(m.of[h], reach[i]);
-      const uint64_t escaped = TopBits(escapes.of[0], escapes.of[1]);
-      const uint64_t x = _pdep_u64(BitsFrom<(planes > kFewPlanes)>(plane[i], bits[i]), escaped);
-      const Two grow = Spread(x ^ (escaped & negative));
-      bits[i] += static_cast<uint64_t>(_mm_popcnt_u64(escaped));
-#pragma GCC unroll 2
-      for (int h = 0; h < 2; ++h) {
-        if (!looked_up) m.of[h] = _mm256_add_epi8(m.of[h], _mm256_subs_epu8(m.of[h], threshold[i]));
-        m.of[h] = _mm256_sub_epi8(m.of[h], grow.of[h]);
-      }
-    }
-#pragma GCC unroll 2
-    for (int h = 0; h < 2; ++h)
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 32 * h),
-                          kSignStays ? m.of[h] : _mm256_add_epi8(_mm256_xor_si256(m.of[h], sign.of[h]), shift));
+    StoreTwo(m, to);
   }
-#pragma GCC unroll 6
-  for (int i = 0; i < planes; ++i) r->bits[static_cast<size_t>(i)] = bits[i];
+  if (planes) r->bits[0] = plane.bits;
+  r->group += groups;
 }
 
-constexpr int kLeastBase = 2, kBases = 7;
-
-template <int base_bits, int... planes>
-constexpr std::array<DecodePlanesFunction, sizeof...(planes)> Row(std::integer_sequence<int, planes...>) {
-  return {Decode<base_bits, planes>...};
+// A further plane of as many groups: plane by plane, so that what one group waits for another one fills.
+template <bool last>
+void DecodeNext(PlaneReader* r, size_t i, int groups, int offset, uint8_t* to, const uint8_t* signs,
+                const uint64_t* negative) {
+  Plane plane(*r, i);
+  const __m256i shift = _mm256_set1_epi8(static_cast<char>(offset));
+  for (int g = 0; g < groups; ++g, to += kPlaneGroup) {
+    Two m = LoadTwo(to);
+    plane.Grow<true>(&m, negative[g]);
+    if constexpr (last) {
+      const Two sign = LoadTwo(signs + g * kPlaneGroup);
+      for (int h = 0; h < 2; ++h) m.of[h] = _mm256_add_epi8(_mm256_xor_si256(m.of[h], sign.of[h]), shift);
+    }
+    StoreTwo(m, to);
+  }
+  r->bits[i] = plane.bits;
 }
-template <int... bases>
+
+enum class How { kNone, kOne, kMore };
+template <int base_bits, How how>
+void Decode(PlaneReader* r, int groups, int offset, uint8_t* to) {
+  if constexpr (how != How::kMore) {
+    DecodeFirst<base_bits, how == How::kOne, true>(r, groups, offset, to, nullptr, nullptr);
+  } else {
+    constexpr int kAtOnce = 32;
+    uint8_t signs[kAtOnce * kPlaneGroup];
+    uint64_t negative[kAtOnce];
+    for (; groups > 0; groups -= kAtOnce, to += kAtOnce * kPlaneGroup) {
+      const int n = groups < kAtOnce ? groups : kAtOnce;
+      const size_t last = r->panel.code.planes - size_t{1};
+      DecodeFirst<base_bits, true, false>(r, n, offset, to, signs, negative);
+      for (size_t i = 1; i < last; ++i) DecodeNext<false>(r, i, n, offset, to, signs, negative);
+      DecodeNext<true>(r, last, n, offset, to, signs, negative);
+    }
+  }
+}
+
+constexpr int kLeastBase = 2;
+
+template <How how, int... bases>
 constexpr auto Table(std::integer_sequence<int, bases...>) {
-  return std::array{Row<bases + kLeastBase>(std::make_integer_sequence<int, kMostPlanes + 1>())...};
+  return std::array<DecodePlanesFunction, sizeof...(bases)>{Decode<bases + kLeastBase, how>...};
 }
 
 }  // namespace
 
 DecodePlanesFunction DecodePlanesAvx2(const PlaneCode& code) {
-  static constexpr auto kTable = Table(std::make_integer_sequence<int, kBases>());
-  return kTable[static_cast<size_t>(code.base_bits - kLeastBase)][code.planes];
+  constexpr std::make_integer_sequence<int, 7> kBases;
+  static constexpr std::array kTables = {Table<How::kNone>(kBases), Table<How::kOne>(kBases),
+                                         Table<How::kMore>(kBases)};
+  return kTables[std::min<size_t>(code.planes, 2)][static_cast<size_t>(code.base_bits - kLeastBase)];
 }
 
 }  // namespace sotto::codec

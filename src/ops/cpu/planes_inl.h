@@ -8,6 +8,7 @@
 // Literals that fit the kernel's bytes are put where they belong before the product; what others lack is added as it comes, kStep's
 // into a second sum.
 #pragma once
+#include <cstring>
 #include <utility>
 
 #include "ops/cpu/blocks_inl.h"
@@ -17,7 +18,7 @@ namespace {
 
 constexpr int kPlaneBlock = 8;  // groups of 32 inputs, which have one scale
 // Groups decoded at once: so many that what is written is in the cache, and not on its way there, when it is read again.
-constexpr int kPlaneChunk = 32;
+constexpr int kPlaneChunk = PlaneLiterals::kChunkGroups;
 
 // Codes are L + offset; `steps` as in BlockShape: the larger the magnitudes, the fewer products fit 16 bits.
 template <int kSteps, int kOffset>
@@ -63,44 +64,52 @@ inline void AddPlaneBlocks(const uint8_t* codes, int blocks, const BlockInputs* 
   }
 }
 
+// Sums of the literals that a kernel's bytes have no room for.
+struct FarLiterals {
+  bool any = false;
+
+  template <bool kInt8>
+  __attribute__((noinline)) void Add(uint32_t at, int missing, const BlockInputs* x, int m, float* sums) {
+    if (!std::exchange(any, true)) std::memset(sums, 0, static_cast<size_t>(m) * kPanel * sizeof(float));
+    const uint32_t group = at / kPlaneGroup, channel = at % kPlaneGroup / kPlaneInputs;
+    const uint32_t input = group % kPlaneBlock * kPlaneInputs + at % kPlaneInputs;
+    const BlockInputs* rows = x + group / kPlaneBlock * static_cast<uint32_t>(m);
+    for (int r = 0; r < m; ++r) {
+      const int product = missing * rows[r].codes[input];
+      float* to = sums + static_cast<uint32_t>(r * kPanel) + channel;
+      if constexpr (kInt8)
+        *reinterpret_cast<int32_t*>(to) += product;
+      else
+        *to += static_cast<float>(2 * product) * rows[r].scale;
+    }
+  }
+};
+
 template <class Kind, template <class> class Sums, bool kInt8>
 void PlaneProductOf(const PlanePanel& panel, Isa isa, const BlockInputs* x, int m, float* acc, float* literals) {
   PlaneReader reader(panel, isa);
   PlaneLiterals missing(panel);
   std::memset(acc, 0, static_cast<size_t>(m) * kPanel * sizeof(float));
-  bool any = false;
+  constexpr int kOffset = Kind::kShape.offset;
+  const int most = kOffset + panel.code.cap(), least = kOffset - 1 - panel.code.cap();  // codes without literals
+  FarLiterals far;
   alignas(64) uint8_t decoded[kPlaneChunk * kPlaneGroup];
   if (panel.groups % kPlaneBlock != 0) std::memset(decoded, 0, sizeof decoded);  // the last block is not full
   for (int64_t g = 0; g < panel.groups; g += kPlaneChunk) {
     const int groups = static_cast<int>(panel.groups - g < kPlaneChunk ? panel.groups - g : kPlaneChunk);
-    reader.Next(groups, Kind::kShape.offset, decoded);
-    missing.Before((g + kPlaneChunk) * kPlaneGroup, [&](int64_t place, int more) __attribute__((always_inline)) {
-      const auto at = static_cast<uint64_t>(place) % (kPlaneChunk * kPlaneGroup);
-      uint8_t& code = decoded[at];
-      const int larger = Kind::kShape.offset == 0 ? static_cast<int8_t>(code) + more : code + more;
-      if (Kind::kShape.offset == 0 ? larger >= -127 && larger <= 127
-                                   : static_cast<uint32_t>(larger) < 2 * Kind::kShape.offset) [[likely]] {
-        code = static_cast<uint8_t>(larger);
-        return;
-      }
-      if (!std::exchange(any, true)) std::memset(literals, 0, static_cast<size_t>(m) * kPanel * sizeof(float));
-      const uint64_t group = at / kPlaneGroup, channel = at % kPlaneGroup / kPlaneInputs;
-      const uint64_t input = group % kPlaneBlock * kPlaneInputs + at % kPlaneInputs;
-      const BlockInputs* rows = x + group / kPlaneBlock * static_cast<uint64_t>(m);
-      for (int r = 0; r < m; ++r) {
-        const int product = more * rows[r].codes[input];
-        float* to = literals + r * kPanel + channel;
-        if constexpr (kInt8)
-          *reinterpret_cast<int32_t*>(to) += product;
-        else
-          *to += static_cast<float>(2 * product) * rows[r].scale;
-      }
+    reader.Next(groups, kOffset, decoded);
+    missing.Chunk([&](uint32_t at, int more) __attribute__((always_inline)) {
+      const int code = more + (more < 0 ? least : most);
+      if (kOffset == 0 ? code >= -127 && code <= 127 : static_cast<uint32_t>(code) < 2 * kOffset) [[likely]]
+        decoded[at] = static_cast<uint8_t>(code);
+      else
+        far.Add<kInt8>(at, more, x, m, literals);
     });
     const int blocks = (groups + kPlaneBlock - 1) / kPlaneBlock;
     AddPlaneBlocks<Kind, Sums, kInt8>(decoded, blocks, x, m, acc);
     x += blocks * m;
   }
-  for (int i = 0; any && i < m * kPanel; ++i) {
+  for (int i = 0; far.any && i < m * kPanel; ++i) {
     if constexpr (kInt8)
       reinterpret_cast<int32_t*>(acc)[i] += reinterpret_cast<const int32_t*>(literals)[i];
     else
