@@ -275,8 +275,10 @@ Result<Rate> RateAt(const std::vector<Rated>& all, double factor, const PlanesLe
 }
 
 // The error at `goal` bits or up to 0.1 % less: halving the step adds a bit, nearly; where it doesn't, halves of what is left.
-Result<Rate> AtBits(const std::vector<Rated>& all, double goal, double n, const PlanesLevel& level, Threads& threads) {
-  double low = -3, high = 3, at = 0;  // log2 of factors
+// `known`: bits at a factor of 1.
+Result<Rate> AtBits(const std::vector<Rated>& all, double goal, double known, double n, const PlanesLevel& level,
+                    Threads& threads) {
+  double low = -3, high = 3, at = (known - goal * 0.9995) / n;  // log2 of factors
   Rate rate;
   for (int turn = 0; turn < 20; ++turn) {
     rate = TRY(RateAt(all, std::exp2(at), level, false, threads));
@@ -295,19 +297,20 @@ Result<Json> AtErrorOf(const Family& f, const GgmlType& type, Threads& threads) 
     if (t.cols % type.block != 0) continue;
     Rated& r = all.emplace_back(Rated{TRY(MatrixOf(t, t.values.data(), "F32", threads))});
     const double want = SquaresOf(type, t, threads), size = static_cast<double>(t.size());
-    r.step = std::sqrt(12 * want / size);  // exact for steps that are small; the table shows what is left
+    r.step = std::sqrt(12 * want / size);  // exact for small steps
     n += size, squares += want, power += r.matrix.power * size;
   }
   if (all.empty()) return Json();
   const double goal = n * 8 * type.bytes / type.block;
   const char* const levels[] = {"fast", "mid", "archive"};
   Json bits = Json::array(), errors = Json::array();
-  Rate rate;
+  Rate rate = TRY(RateAt(all, 1, {}, false, threads));
+  for (Rated& r : all) r.step *= std::sqrt(squares / rate.squares);
   for (const char* level : levels) {
     const PlanesLevel planes = LevelOf(level).value();
     rate = TRY(RateAt(all, 1, planes, true, threads));
     bits.push_back(rate.bits / n);
-    errors.push_back(TRY(AtBits(all, goal, n, planes, threads)).squares / squares);
+    errors.push_back(TRY(AtBits(all, goal, rate.bits, n, planes, threads)).squares / squares);
   }
   return Json{{"matrix", f.name},
               {"at the error of", type.name},
