@@ -98,8 +98,8 @@ class Stream {
 
   void AddNibbles(const Tensor& t) {
     const int64_t groups = RoundUp(static_cast<uint64_t>(PlaneGroups(t.cols)), 8);
-    std::vector<std::byte> one(static_cast<size_t>(PlanePanels(t.rows) * groups * 32), std::byte{0x5A});
-    codes_.assign(static_cast<size_t>(groups * kPlaneInputs), 3);
+    std::vector<std::byte> one(static_cast<size_t>(PlanePanels(t.rows) * groups * 32), std::byte{kNibbles});
+    codes_.assign(static_cast<size_t>(groups * kPlaneInputs), kActivation);
     sums_.resize(static_cast<size_t>(PlanePanels(t.rows) * kPlaneChannels));
     Case& c = Copies("plain nibbles", one, t.size());
     c.run = [this, groups, panels = PlanePanels(t.rows)](const std::byte* data) {
@@ -130,6 +130,8 @@ class Stream {
           for (uint64_t at = 0; at < c.data.n; at += c.stride) c.run(c.data.data.get() + at);
         }));
       }
+    const auto inputs = static_cast<int32_t>(codes_.size());
+    CHECK(sums_.front() == 0xA * kActivation * inputs && sums_.back() == 0x5 * kActivation * inputs);
     Json rows = Json::array();
     const auto figures = [&](const std::string& name, double weights, double bytes, const std::vector<double>& s) {
       const double median = Median(s);
@@ -182,6 +184,8 @@ class Stream {
   Block scratch_;
   std::unique_ptr<Backend> ops_;
   Block source_, x_, out_;
+  static constexpr uint8_t kNibbles = 0x5A;
+  static constexpr int8_t kActivation = 3;
   std::vector<int8_t> codes_;  // of AddNibbles
   std::vector<int32_t> sums_;
   std::deque<Case> cases_;
