@@ -2,11 +2,7 @@
 // of the peak of a loop of multiply-adds in registers, GB/s and % of a plain read. Each figure is the best of short
 // runs taken in turns (all cases of a round, then the next round), so that what else runs on the machine disturbs all
 // of them alike.
-#include <sys/mman.h>
-#include <time.h>
-
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -18,32 +14,10 @@
 #include "base/threads.h"
 #include "codec/panel.h"
 #include "ops/backend.h"
+#include "timing.h"
 
 namespace sotto {
 namespace {
-
-double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-double ProcessorTime() {
-  timespec t;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-}
-
-struct Buffer {
-  explicit Buffer(uint64_t bytes, bool huge_pages = true) : n(bytes) {
-    const uint64_t size = RoundUp(bytes + 1, 2 << 20);
-    data.reset(static_cast<std::byte*>(std::aligned_alloc(2 << 20, size)));
-    ::madvise(data.get(), size, huge_pages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);  // as the arena does
-    for (uint64_t i = 0; i < bytes; i += 4) {
-      const float v = static_cast<float>((i * 2654435761u >> 7) % 2001) / 1000.0f - 1.0f;
-      std::memcpy(data.get() + i, &v, std::min<uint64_t>(4, bytes - i));
-    }
-  }
-  View view(int64_t rows, int64_t cols) const { return {data.get(), DType::kF32, rows, cols, cols}; }
-  uint64_t n;
-  std::unique_ptr<std::byte, decltype(&std::free)> data{nullptr, std::free};
-};
 
 struct Case {
   std::string name;
@@ -74,13 +48,6 @@ double PeakLoop(int64_t n) {
 constexpr double kPeakFlops = 1;
 #endif
 
-uint64_t ReadAll(const std::byte* data, uint64_t bytes) {
-  const auto* p = reinterpret_cast<const uint64_t*>(data);
-  uint64_t a = 0, b = 0, c = 0, d = 0;
-  for (uint64_t i = 0; i + 4 <= bytes / 8; i += 4) a += p[i], b += p[i + 1], c += p[i + 2], d += p[i + 3];
-  return a ^ b ^ c ^ d;
-}
-
 class Bench {
  public:
   Bench(int threads, Isa isa, std::string filter)
@@ -94,7 +61,7 @@ class Bench {
   bool Wanted(const std::string& name) const { return name.find(filter_) != std::string::npos; }
   WeightView Weights(PanelFormat f, int64_t n, int64_t k, int64_t copies = 1) {
     const uint64_t stride = PanelStride(f, k);
-    Buffer source(static_cast<uint64_t>(kPanel * k) * 4);
+    Block source(static_cast<uint64_t>(kPanel * k) * 4);
     auto& out = buffers_.emplace_back(PanelBytes(f, n, k).n * static_cast<uint64_t>(copies));
     std::vector<const std::byte*> rows;
     for (int64_t i = 0; i < kPanel; ++i) rows.push_back(source.data.get() + i * k * 4);
@@ -203,13 +170,8 @@ class Bench {
     for (const bool huge : {true, false}) {
       const uint64_t size = 256 << 20;
       auto& block = buffers_.emplace_back(size, huge);
-      cases_.push_back(
-          {huge ? "read" : "read, pages of 4 KiB", 0, static_cast<double>(size), [this, size, data = block.data.get()] {
-             threads_.For(static_cast<int64_t>(size >> 20), 1, [&](int64_t begin, int64_t end, int) {
-               volatile uint64_t sink = ReadAll(data + (begin << 20), static_cast<uint64_t>(end - begin) << 20);
-               (void)sink;
-             });
-           }});
+      cases_.push_back({huge ? "read" : "read, pages of 4 KiB", 0, static_cast<double>(size),
+                        [this, &block] { ReadAll(block, &threads_); }});
     }
   }
 
@@ -219,7 +181,7 @@ class Bench {
         const double start = Now();
         int runs = 0;
         do {
-          const auto clock = threads_.count() == 1 ? ProcessorTime : Now;
+          const auto clock = ClockFor(threads_);
           const double before = clock();
           c.run();
           c.best = std::min(c.best, clock() - before);
@@ -242,9 +204,9 @@ class Bench {
   Threads threads_;
   ScratchNeed need_;
   Isa isa_;
-  Buffer scratch_;
+  Block scratch_;
   std::unique_ptr<Backend> ops_;
-  std::deque<Buffer> buffers_;
+  std::deque<Block> buffers_;
   std::vector<Case> cases_;
 };
 
