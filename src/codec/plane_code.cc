@@ -74,6 +74,7 @@ int PlaneCode::cap() const {
 
 bool IsValid(const PlaneCode& code) {
   if (code.base_bits < 2 || code.base_bits > 8 || code.planes > kMostPlanes) return false;
+  if (code.reserved != decltype(code.reserved){}) return false;
   int m = (1 << (code.base_bits - 1)) - 1;
   for (int i = 0; i < code.planes; ++i) {
     const int t = code.threshold[static_cast<size_t>(i)];

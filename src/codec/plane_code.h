@@ -19,7 +19,7 @@
 
 namespace sotto {
 
-inline constexpr int kMostPlanes = 6, kFewPlanes = 2;
+inline constexpr int kMostPlanes = 8, kFewPlanes = 2;
 // Of a literal: the place and what is missing; as many again where that is more than kNearLiteral.
 inline constexpr int kLiteralBits = 16, kNearLiteral = 15;
 using Magnitudes = std::array<uint64_t, 128>;
@@ -28,6 +28,7 @@ struct PlaneCode {        // as it stands in files
   uint8_t base_bits = 8;  // 2 … 8
   uint8_t planes = 0;     // 0 … kMostPlanes
   std::array<uint8_t, kMostPlanes> threshold{};
+  std::array<uint8_t, 2> reserved{};
 
   // The largest magnitude that needs no literal; at most 127 in a valid code.
   int cap() const;

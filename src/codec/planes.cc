@@ -130,7 +130,11 @@ bool PlaneLiterals::AreWhole(const PlanePanel& panel) {
   return at == end;
 }
 
-Isa PlaneIsa() { return Supports(Isa::kAvx2) ? Isa::kAvx2 : Isa::kPortable; }
+Isa PlaneIsa() {
+  static const Isa isa =
+      Supports(Isa::kAvx2) ? Isa::kAvx2 : Isa::kPortable;  // asking takes microseconds where CPUID traps
+  return isa;
+}
 
 PlaneReader::PlaneReader(const PlanePanel& p, Isa isa) : panel(p), decode_(codec::DecodePlanes) {
 #if defined(__x86_64__)
@@ -209,8 +213,8 @@ void PlaneFloats::Next(int64_t groups, float* tile) {
       const int high = values[j], channel = j / kPlaneInputs;
       float* to = tile + j % kPlaneInputs * kPlaneChannels + channel;
       if (h.scheme == PlaneScheme::kF16 || h.scheme == PlaneScheme::kBF16) {
-        const int top = planes_.values()[MagnitudeOf(high) & 127] | (high < 0 ? 128 : 0);
-        const auto bits = static_cast<uint16_t>(top << 8 | raw[j]);
+        const int sign = high < 0 ? 0x8000 : 0, top = planes_.values()[MagnitudeOf(high) & 127];
+        const auto bits = static_cast<uint16_t>(sign | top << h.raw_bits | raw[j]);
         *to = h.scheme == PlaneScheme::kF16 ? HalfToFloat(bits) : Bf16ToFloat(bits);
       } else {
         *to = (static_cast<float>(high * (1 << h.raw_bits) + raw[j]) + half) * scale[channel];
@@ -312,8 +316,8 @@ Status CheckPlanesHeader(const PlanesHeader& h, uint64_t bytes, int64_t out, int
         fmt::format("is of version {}, and this sotto knows version {}: update sotto, or", h.version, kPlanesVersion));
   const bool halves = h.scheme == PlaneScheme::kF16 || h.scheme == PlaneScheme::kBF16;
   if (!halves && h.scheme != PlaneScheme::kInt8 && h.scheme != PlaneScheme::kStep) return bad("has an unknown scheme");
-  if (halves ? h.raw_bits != 8 : h.raw_bits > (h.scheme == PlaneScheme::kInt8 ? 0 : 8))
-    return bad("has a wrong number of raw bits");
+  const int least = h.scheme == PlaneScheme::kBF16 ? 7 : halves ? 8 : 0, most = h.scheme == PlaneScheme::kInt8 ? 0 : 8;
+  if (h.raw_bits < least || h.raw_bits > most) return bad("has a wrong number of raw bits");
   if (h.out != out || h.in != in || out <= 0 || in <= 0 || out > kMostPlaneSide || in > kMostPlaneSide)
     return bad(fmt::format("is {} x {}, not {} x {} as config.json has it", h.out, h.in, out, in));
   if (h.codes == 0 || h.codes > 255 || (halves ? h.scales != 0 : h.scales != 1 && h.scales != h.out))
@@ -337,7 +341,7 @@ Status CheckPlanes(std::span<const std::byte> data, int64_t out, int64_t in, con
   for (uint32_t i = 0; i < h.scales; ++i)
     if (!(planes.scales()[i] >= 0 && planes.scales()[i] < 1e30F)) return bad("has a scale that is no number");
   for (uint64_t i = 0; i < ValuesBytes(h.scheme); ++i)
-    if (planes.values()[i] > 127) return bad("has a value of more than 7 bits");
+    if (planes.values()[i] >= 1 << (15 - h.raw_bits)) return bad("has a value of too many bits");
   const auto* begin = reinterpret_cast<const uint8_t*>(data.data());
   const auto panels = static_cast<uint64_t>(planes.panels());
   const uint8_t* index = begin + HeadBytes(h) - panels * 8;

@@ -2,7 +2,7 @@
 // the kernels. Panels of 16 output channels as in codec/panel.h; a group is four inputs of all 16, 64 weights, and K is filled up
 // with zeros to whole groups.
 //
-//   | header 64 bytes | codes, 8 bytes each | scales, fp32: none, 1 or N | values, 128 bytes (halves only) |
+//   | header 64 bytes | codes, 12 bytes each | scales, fp32: none, 1 or N | values, 128 bytes (halves only) |
 //   | panel index: offset u32, bytes of literals u32 (the top byte: which code) |
 //   | panel 0 | panel 1 | …                                             | 16 zero bytes, so that kernels may read ahead |
 //
@@ -19,7 +19,8 @@
 // A weight is v = L * 2^raw_bits + raw, with L as plane_code.h has it. What it means:
 //   kInt8   v * scale, one scale a channel or one for all: int8 weights, bit for bit
 //   kStep   (v + 1/2) * scale: a uniform quantizer without a zero
-//   kF16, kBF16   the bits of a half: sign of L, then values[magnitude], 7 bits, then 8 raw bits
+//   kF16, kBF16   the bits of a half: sign of L, then values[magnitude], 7 bits, then 8 raw bits; bf16 with at most 128 different
+//                 exponents: 8 bits, all of the exponent, then 7 raw bits
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -54,14 +55,14 @@ struct PlanesHeader {
   char magic[4] = {'S', 'P', 'L', 'N'};
   uint16_t version = kPlanesVersion;
   PlaneScheme scheme = PlaneScheme::kStep;
-  uint8_t raw_bits = 0;  // 0 … 8; 8 in halves
+  uint8_t raw_bits = 0;  // 0 … 8; in halves 8, or 7
   uint32_t out = 0, in = 0, codes = 0, scales = 0;
   uint64_t bytes = 0;     // of all
   uint64_t literals = 0;  // bytes of them, in all panels
   uint64_t checksum = 0;  // XXH3, 64 bits, of what comes behind the header
   uint8_t reserved[16] = {};
 };
-static_assert(sizeof(PlanesHeader) == 64 && sizeof(PlaneCode) == 8);
+static_assert(sizeof(PlanesHeader) == 64 && sizeof(PlaneCode) == 12);
 
 // A panel of a block that CheckPlanes has accepted.
 struct PlanePanel {

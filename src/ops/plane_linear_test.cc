@@ -176,22 +176,22 @@ TEST(PlaneLinear, LosslessInt8IsInt8) {
 TEST(PlaneLinear, LosslessHalvesAreHalves) {
   Rng rng(5);
   for (const Isa isa : Isas())
-    for (const DType dtype : {DType::kF16, DType::kBF16}) {
+    for (const auto& [dtype, raw_bits] : {std::pair{DType::kF16, 8}, {DType::kBF16, 8}, {DType::kBF16, 7}}) {
       const int64_t n = 40, k = 333;
       const Matrix w(rng, n, k, 0.05F), x(rng, 30, k), bias(rng, 1, n);
       const Packed panels(w, dtype, isa);
-      // Ranks of the upper seven bits: any order decodes.
+      // Ranks of the upper bits: any order decodes, and no exponent is above 127.
       std::vector<uint8_t> values(128);
       for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<uint8_t>(127 - i);
       const Block block(
-          dtype == DType::kF16 ? PlaneScheme::kF16 : PlaneScheme::kBF16, 8, n, k, {}, {3, 2},
-          [&](int64_t r, int64_t c) {
+          dtype == DType::kF16 ? PlaneScheme::kF16 : PlaneScheme::kBF16, raw_bits, n, k, {}, {3, 2},
+          [&, dtype = dtype, raw_bits = raw_bits](int64_t r, int64_t c) {
             const float v = w.at(r, c);
             uint16_t bits;
             if (dtype == DType::kF16) FloatToHalf(&v, 1, &bits);
             if (dtype == DType::kBF16) FloatToBf16(&v, 1, &bits);
-            const int rank = 127 - (bits >> 8 & 127), high = (bits & 0x8000) != 0 ? -1 - rank : rank;
-            return high * 256 + (bits & 255);
+            const int rank = 127 - ((bits & 0x7FFF) >> raw_bits), high = (bits & 0x8000) != 0 ? -1 - rank : rank;
+            return high * (1 << raw_bits) + (bits & ((1 << raw_bits) - 1));
           },
           values);
       for (const int64_t m : {1, 3, 30}) {

@@ -98,7 +98,7 @@ Status Survey(PackedMatrix* m, bool halves, Threads& threads, Meter& meter) {
   // Sums by row, added in their order: the same on every machine.
   std::vector<double> squares(static_cast<size_t>(m->rows));
   const auto take = [&](int64_t first, std::span<const float> rows, int) -> Status {
-    std::array<uint64_t, 128> tops{};
+    std::array<uint64_t, 256> tops{};
     for (size_t i = 0; i < rows.size(); ++i) {
       const size_t row = static_cast<size_t>(first) + i / static_cast<size_t>(m->cols);
       squares[row] += double{rows[i]} * rows[i];
@@ -106,7 +106,7 @@ Status Survey(PackedMatrix* m, bool halves, Threads& threads, Meter& meter) {
       if (!halves) continue;
       uint16_t bits;
       bf16 ? FloatToBf16(&rows[i], 1, &bits) : FloatToHalf(&rows[i], 1, &bits);
-      ++tops[bits >> 8 & 127];
+      ++tops[bits >> 7 & 255];
     }
     const std::lock_guard lock(mutex);
     for (size_t i = 0; i < tops.size(); ++i) m->tops[i] += tops[i];
@@ -179,17 +179,26 @@ PlanesSource Int8Source(const PackedMatrix& m, bool one_scale, SourceState* stat
 
 PlanesSource HalvesSource(const PackedMatrix& m, SourceState* state) {
   const bool bf16 = m.origin.type->name == "BF16";
-  std::vector<uint8_t> values(128);  // tops by frequency
+  constexpr size_t kRanks = 128;  // magnitudes that the code has
+  const auto used = static_cast<size_t>(std::count_if(m.tops.begin(), m.tops.end(), [](uint64_t n) { return n > 0; }));
+  const int raw_bits = bf16 && used <= kRanks ? 7 : 8;
+  std::vector<uint64_t> counts(m.tops.begin(), m.tops.end());
+  if (raw_bits == 8) {
+    for (size_t i = 0; i < kRanks; ++i) counts[i] = m.tops[2 * i] + m.tops[2 * i + 1];
+    counts.resize(kRanks);
+  }
+  std::vector<uint8_t> values(counts.size());  // by frequency
   std::iota(values.begin(), values.end(), uint8_t{0});
-  std::stable_sort(values.begin(), values.end(), [&](uint8_t a, uint8_t b) { return m.tops[a] > m.tops[b]; });
-  std::array<uint8_t, 128> ranks{};
+  std::stable_sort(values.begin(), values.end(), [&](uint8_t a, uint8_t b) { return counts[a] > counts[b]; });
+  values.resize(kRanks);
+  std::array<uint8_t, 256> ranks{};
   for (size_t i = 0; i < values.size(); ++i) ranks[values[i]] = static_cast<uint8_t>(i);
   return {bf16 ? PlaneScheme::kBF16 : PlaneScheme::kF16,
-          8,
+          raw_bits,
           m.rows,
           m.cols,
           {},
-          [&m, ranks, state](int64_t first, int64_t count, int32_t* to) {
+          [&m, ranks, raw_bits, state](int64_t first, int64_t count, int32_t* to) {
             Buffers& b = ThreadBuffers();
             ReadRows(m, first, count, &b.bytes, state);
             b.halves.resize(static_cast<size_t>(count * m.cols));
@@ -197,8 +206,8 @@ PlanesSource HalvesSource(const PackedMatrix& m, SourceState* state) {
             Turn(m, count, &b.halves);
             for (size_t i = 0; i < b.halves.size(); ++i) {
               const uint16_t bits = b.halves[i];
-              const int rank = ranks[bits >> 8 & 127];
-              to[i] = ((bits & 0x8000) != 0 ? -1 - rank : rank) * 256 + (bits & 255);
+              const int rank = ranks[(bits & 0x7FFF) >> raw_bits], one = 1 << raw_bits;
+              to[i] = ((bits & 0x8000) != 0 ? -1 - rank : rank) * one + (bits & (one - 1));
             }
           },
           std::move(values)};

@@ -18,7 +18,7 @@ struct PackedMatrix {
   float largest = 0;  // magnitude
   double spread = 1;  // its step, relative to its root mean square, as a multiple of all matrices' common one
   std::vector<float> row_largest;
-  std::array<uint64_t, 128> tops{};   // with `halves`: of bits 8 … 14
+  std::array<uint64_t, 256> tops{};   // with `halves`: of bits 7 … 14
   const std::byte* memory = nullptr;  // where its rows lie, instead of origin's file
   uint64_t elements() const { return static_cast<uint64_t>(rows * cols); }
 };
