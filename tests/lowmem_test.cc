@@ -136,7 +136,6 @@ TEST_F(LowmemBench, RefusalsSayWhy) {
   refused(kLm, {"--packed", kLm}, 2, "holds nothing that sotto pack has made");
   refused(kLm, {"--bits", "1"}, 2, "bits a weight");
   refused(kLm, {"--text", dir_ / "nothing", "-n", "1", "--context", "256"}, 3, "nothing");
-  refused(kLm, {"--prompt", ""}, 2, "prompt is empty");
   WriteRandomWeights(dir_ / "other", {{"model_type", "llama"},
                                       {"vocab_size", 512},
                                       {"hidden_size", 128},
