@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <bit>
 #include <charconv>
 #include <cstring>
+
+#include "base/bytes.h"
 
 namespace sotto {
 namespace {
@@ -39,19 +42,19 @@ Status NpyWriter::Commit() {
   return file_.Commit();
 }
 
-Result<NpyArray> ReadNpy(const std::string& path) {
-  const std::string text = TRY(ReadSmallFile(path, kMaxBytes, Code::kBadInput));
+Result<NpyReader> NpyReader::Open(const std::string& path) {
+  NpyReader r;
+  r.file_ = TRY(File::Open(path, Code::kBadInput));
   const Error bad = BadInput(fmt::format("{} is not a float32 .npy file in C order", path));
-  if (text.size() < 10 || text.compare(0, 6, kMagic.substr(0, 6)) != 0) return bad;
-  const size_t length = static_cast<uint8_t>(text[8]) + 256U * static_cast<uint8_t>(text[9]);
-  if (text.size() < 10 + length) return bad;
-  const std::string_view header = std::string_view(text).substr(10, length);
+  std::array<uint8_t, 10> head;
+  if (r.file_.size() < head.size()) return bad;
+  TRY(r.file_.ReadAt(0, std::as_writable_bytes(std::span(head))));
+  std::string header(head[8] + 256U * head[9], '\0');
+  if (std::memcmp(head.data(), kMagic.data(), 6) != 0 || r.file_.size() < head.size() + header.size()) return bad;
+  TRY(r.file_.ReadAt(head.size(), std::as_writable_bytes(std::span(header))));
+  r.at_ = head.size() + header.size();
   const size_t open = header.find("'shape': (");
-  if (header.find("'<f4'") == std::string_view::npos || header.find("False") == std::string_view::npos ||
-      open == std::string_view::npos)
-    return bad;
-  NpyArray array;
-  uint64_t count = 1;
+  if (header.find("'<f4'") == header.npos || header.find("False") == header.npos || open == header.npos) return bad;
   const char* p = header.data() + open + 10;
   const char* const end = header.data() + header.size();
   while (p < end && *p != ')') {
@@ -61,13 +64,27 @@ Result<NpyArray> ReadNpy(const std::string& path) {
     }
     int64_t n = 0;
     const auto [next, errc] = std::from_chars(p, end, n);
-    if (errc != std::errc() || n < 0 || __builtin_mul_overflow(count, static_cast<uint64_t>(n), &count)) return bad;
-    array.shape.push_back(n);
+    if (errc != std::errc() || n < 0 || __builtin_mul_overflow(r.count_, static_cast<uint64_t>(n), &r.count_))
+      return bad;
+    r.shape_.push_back(n);
     p = next;
   }
-  if (count > kMaxBytes || text.size() - 10 - length != count * 4) return bad;
-  array.values.resize(count);
-  std::memcpy(array.values.data(), text.data() + 10 + length, count * 4);
+  if (SatMul(r.count_, sizeof(float)) != r.file_.size() - r.at_) return bad;
+  return r;
+}
+
+Status NpyReader::Next(std::span<float> values) {
+  TRY(file_.ReadAt(at_, std::as_writable_bytes(values)));
+  at_ += values.size_bytes();
+  return {};
+}
+
+Result<NpyArray> ReadNpy(const std::string& path) {
+  NpyReader r = TRY(NpyReader::Open(path));
+  if (r.count() > kMaxBytes / sizeof(float))
+    return BadInput(fmt::format("{} holds more than 256 MiB; a smaller array is expected", path));
+  NpyArray array{r.shape(), std::vector<float>(r.count())};
+  TRY(r.Next(array.values));
   return array;
 }
 

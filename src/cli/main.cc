@@ -40,6 +40,7 @@ int Main(int argc, char** argv) {
   sotto::cli::AddPull(&app, &commands);
   sotto::cli::AddMemory(&app, &commands);
   sotto::cli::AddWatch(&app, &commands);
+  sotto::cli::AddBench(&app, &commands);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {  // --help, --version

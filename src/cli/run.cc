@@ -63,12 +63,20 @@ Result<std::vector<int32_t>> PromptIds(const Options& o, const Engine& engine) {
   return ids;
 }
 
+using Seconds = std::chrono::duration<double>;
+
+// Of reading the prompt, and of the passes that decoded; null where there were none.
+Json SpeedJson(int64_t read, int64_t decoded, Seconds reading, Seconds decoding) {
+  return {{"prompt_tokens_per_second", static_cast<double>(read) / reading.count()},
+          {"tokens_per_second", decoded > 0 ? Json(static_cast<double>(decoded) / decoding.count()) : Json()}};
+}
+
 // Decoding as it was predicted for the positions that were read, and as it was; null where nothing was calibrated or decoded.
-Json DecodedJson(const Engine& engine, int64_t begin, int64_t end, double seconds) {
+Json DecodedJson(const Engine& engine, int64_t begin, int64_t end, Seconds seconds) {
   const auto machine = FindMachineSpeed(engine.planned().isa, engine.planned().threads);
   if (!machine || end == begin) return nullptr;
   const double pass = DecodeSeconds(engine.layout(), *machine, 1, (begin + end) / 2);
-  const double measured = static_cast<double>(end - begin) / seconds, predicted = pass > 0 ? 1 / pass : 0;
+  const double measured = static_cast<double>(end - begin) / seconds.count(), predicted = pass > 0 ? 1 / pass : 0;
   return {{"predicted_tokens_per_second", predicted},
           {"measured_tokens_per_second", measured},
           {"error", predicted / measured - 1}};
@@ -82,6 +90,7 @@ Result<int> Answer(const Options& o) {
   Sampler sampler(o.sampler, engine->model().info().vocab_size, engine->run(kRunning)[engine->layout().slots.sampler]);
   TextSession session(*engine);
   std::vector<std::string> warnings;
+  const auto asked = std::chrono::steady_clock::now();
   const PromptCount count = TRY(ReadPrompt(session, *engine, ids, kAudioPlace, o.audio, StopFlag(), &warnings));
   for (const std::string& w : warnings) fmt::print(stderr, "sotto: warning: {}\n", w);
   for (const int32_t id : ids)
@@ -94,7 +103,7 @@ Result<int> Answer(const Options& o) {
         fmt::print("{}", text);
         std::fflush(stdout);
       });
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const auto end = std::chrono::steady_clock::now();
   const Ledger ledger = MakeLedger(*engine);
   if (o.shared.json) {
     Json j = {{"text", answer.text},
@@ -103,10 +112,12 @@ Result<int> Answer(const Options& o) {
                {{"prompt_tokens", count.text + count.audio},
                 {"audio_tokens", count.audio},
                 {"completion_tokens", answer.ids.size()}}},
+              {"prompt_ids", ids},
               {"ids", answer.ids},
+              {"speed", SpeedJson(begin, session.length() - begin, start - asked, end - start)},
               {"plan", PlanJson(engine->planned())},
               {"ledger", LedgerJson(ledger)}};
-    if (Json speed = DecodedJson(*engine, begin, session.length(), seconds); !speed.is_null())
+    if (Json speed = DecodedJson(*engine, begin, session.length(), end - start); !speed.is_null())
       j["ledger"]["speed"] = std::move(speed);
     if (o.generate.logprobs > 0) j["logprobs"] = LogprobsJson(answer, engine->tokenizer());
     fmt::print("{}\n", j.dump(-1, ' ', false, Json::error_handler_t::replace));

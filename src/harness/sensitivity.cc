@@ -14,7 +14,7 @@
 #include "engine/chat.h"
 #include "engine/decode.h"
 #include "engine/generate.h"
-#include "ops/row.h"
+#include "harness/divergence.h"
 
 namespace sotto {
 namespace {
@@ -257,12 +257,7 @@ class CleanRows {
   // KL(clean row `at` || what these logits say), nats.
   double Divergence(size_t at, std::span<const float> logits) {
     CHECK(at < count_);
-    const float* const clean = Row(at);
-    float* const share = Row(most_);
-    Softmax(clean, n_, share);
-    double sum = static_cast<double>(LogSumExp(logits.data(), n_));
-    for (size_t i = 0; i < logits.size(); ++i) sum += double{share[i]} * (double{clean[i]} - double{logits[i]});
-    return sum;
+    return sotto::Divergence(Row(at), logits.data(), n_, Row(most_));
   }
 
  private:

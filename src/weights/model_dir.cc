@@ -10,6 +10,7 @@
 #include <set>
 #include <vector>
 
+#include "base/executable.h"
 #include "base/file.h"
 #include "weights/hub_cache.h"
 
@@ -168,10 +169,8 @@ void SetCatalogDir(std::string dir) { g_catalog_dir = std::move(dir); }
 std::string CatalogDir() {
   if (const char* set = std::getenv("SOTTO_CATALOG"); set != nullptr && *set != '\0') return set;
   if (!g_catalog_dir.empty()) return g_catalog_dir;
-  std::array<char, PATH_MAX> exe;
-  const ssize_t length = readlink("/proc/self/exe", exe.data(), exe.size());
-  if (length > 0 && static_cast<size_t>(length) < exe.size()) {
-    std::string beside = Parent(std::string(exe.data(), static_cast<size_t>(length))) + "/../share/sotto/catalog";
+  if (const std::string exe = ExecutablePath(); !exe.empty()) {
+    std::string beside = Parent(exe) + "/../share/sotto/catalog";
     if (IsDirectory(beside)) return beside;
   }
   const std::string source = SOTTO_SOURCE_DIR "/catalog";

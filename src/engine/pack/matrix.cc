@@ -6,8 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "codec/ggml_blocks.h"
-#include "engine/pack/sources.h"
+#include "engine/pack/reconstruction.h"
 
 namespace sotto {
 namespace {
@@ -90,37 +89,6 @@ PlanesSource PlainSource(const MatrixInMemory& w) {
           {}};
 }
 
-// What the block says against what it was made of.
-void MeasureErrors(const MatrixInMemory& w, double power, Threads& threads, PackedBlock* block) {
-  struct Error {
-    double squares = 0, most = 0;
-  };
-  const GgmlDequantize widen = DequantizerOf(*w.type).value();
-  const auto row_bytes = static_cast<int64_t>(GgmlBytes(*w.type, 1, static_cast<uint64_t>(w.cols)));
-  std::vector<Error> errors(static_cast<size_t>(PlanePanels(w.rows)));  // added in their order
-  threads.For(w.rows, kPlaneChannels, [&](int64_t begin, int64_t end, int) {
-    std::vector<float> want(static_cast<size_t>(kPlaneChannels * w.cols)), got(want.size());
-    for (int64_t r = begin; r < end; r += kPlaneChannels) {
-      const int64_t n = std::min<int64_t>(kPlaneChannels, end - r) * w.cols;
-      widen(w.data + r * row_bytes, n, want.data());
-      UnpackPlaneRows(block->bytes.data(), r, n / w.cols, got.data());
-      Error& e = errors[static_cast<size_t>(r / kPlaneChannels)];
-      for (size_t i = 0; i < static_cast<size_t>(n); ++i) {
-        const double difference = std::fabs(double{want[i]} - double{got[i]});
-        e.squares += difference * difference;
-        e.most = std::max(e.most, difference);
-      }
-    }
-  });
-  double squares = 0;
-  for (const Error& e : errors) {
-    squares += e.squares;
-    block->max_error = std::max(block->max_error, e.most);
-  }
-  const double total = power * static_cast<double>(w.rows) * static_cast<double>(w.cols);
-  block->error_db = squares > 0 ? 10 * std::log10(total / squares) : std::numeric_limits<double>::infinity();
-}
-
 }  // namespace
 
 Result<PlanesLevel> LevelOf(const std::string& name) {
@@ -160,7 +128,9 @@ Result<PackedBlock> PackMatrix(const MatrixInMemory& w, const PackRequest& reque
     block.bytes = TRY(Encode(Int8Source(m, request.scale_of_tensor, &state), level, threads));
   else
     block.bytes = TRY(AtRate(m, request.bits, level, threads));
-  MeasureErrors(w, m.power, threads, &block);
+  const Deviation errors = TRY(Compare(m, block.bytes.data(), threads));
+  block.error_db = errors.db();
+  block.max_error = errors.most;
   return block;
 }
 

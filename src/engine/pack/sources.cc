@@ -49,15 +49,6 @@ Buffers& ThreadBuffers() {
   return buffers;
 }
 
-const float* WideRows(const PackedMatrix& m, int64_t first, int64_t count, SourceState* state) {
-  Buffers& b = ThreadBuffers();
-  ReadRows(m, first, count, &b.bytes, state);
-  b.wide.resize(static_cast<size_t>(count * m.cols));
-  DequantizerOf(*m.origin.type).value()(b.bytes.data(), count * m.cols, b.wide.data());
-  Turn(m, count, &b.wide);
-  return b.wide.data();
-}
-
 // PassRows of a matrix in memory.
 Status PassMemory(const PackedMatrix& m, Threads& threads, TakeRows take) {
   return TryFor(threads, m.rows, kPlaneChannels, [&](int64_t begin, int64_t end, int thread) -> Status {
@@ -81,6 +72,15 @@ int RawBits(const PackedMatrix& m, float step) {
 }
 
 }  // namespace
+
+const float* WideRows(const PackedMatrix& m, int64_t first, int64_t count, SourceState* state) {
+  Buffers& b = ThreadBuffers();
+  ReadRows(m, first, count, &b.bytes, state);
+  b.wide.resize(static_cast<size_t>(count * m.cols));
+  DequantizerOf(*m.origin.type).value()(b.bytes.data(), count * m.cols, b.wide.data());
+  Turn(m, count, &b.wide);
+  return b.wide.data();
+}
 
 void SourceState::Fail(Status why) {
   const std::lock_guard lock(mutex_);

@@ -40,6 +40,10 @@ class SourceState {
   double squares_ = 0;
 };
 
+// Rows [first, first + count) as numbers, in the order that slots have, in the thread's own buffer until its next call. What cannot be
+// read is zeros and `state` says so.
+const float* WideRows(const PackedMatrix& m, int64_t first, int64_t count, SourceState* state);
+
 // `state` and `m` must outlive the source.
 PlanesSource StepSource(const PackedMatrix& m, float step, SourceState* state);
 PlanesSource Int8Source(const PackedMatrix& m, bool one_scale, SourceState* state);
