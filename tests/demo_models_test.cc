@@ -48,6 +48,12 @@ TEST(DemoLm, QuantizedWeightsStayWithinTheStatedDivergence) {
   }
 }
 
+TEST(DemoAudioLm, TellsWhichSoundIsHeard) {
+  const Ran ran = RunSotto({"eval", "sounds", kAudioLm, SOTTO_SOURCE_DIR "/data/sounds/sounds.tsv", "--json"});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(Must(ParseJson(ran.out, "sounds", Code::kFailed))["accuracy"], 1.0) << ran.out;
+}
+
 TEST(DemoAudioLm, AnswersInsideTheSmallestBudget) {
   const Ran plan = RunSotto({"plan", kAudioLm, "--json", "--threads", "2"});
   ASSERT_EQ(plan.code, 0) << plan.err;

@@ -86,6 +86,19 @@ TEST(Pack, AudioModelsToo) {
   }
 }
 
+TEST(Pack, WhatStoodElsewhereIsInTheNewDirectory) {
+  const TempDir dir;
+  const std::string model = SOTTO_SOURCE_DIR "/models/demo-audio-lm", out = dir / "packed",
+                    sound = SOTTO_SOURCE_DIR "/data/sounds/bell.flac";
+  MustPack(model, {.mode = PackMode::kHalves, .out = out});
+  const Json config = Must(ReadJson(out + "/config.json", Code::kFailed));
+  EXPECT_FALSE(config.contains("audio_model_id") || config.contains("text_model_id"));
+  for (const std::string& of : {model, out}) {
+    const Ran ran = RunSotto({"run", of, "--audio", sound, "Which sound is heard?"});
+    EXPECT_EQ(ran.out, "Bell.\n") << of << ran.err;
+  }
+}
+
 TEST(Pack, SizesAreMetWithinATenthOfAPercent) {
   const TempDir dir;
   const std::string model = SOTTO_SOURCE_DIR "/models/demo-lm", out = dir / "packed";

@@ -221,8 +221,9 @@ std::vector<Magnitudes> Histograms(const PlanesSource& source, int64_t every, Th
   CHECK(source.out > 0 && source.in > 0 && source.raw_bits >= 0 && source.raw_bits <= 8);
   std::vector<Magnitudes> histograms(static_cast<size_t>((PlanePanels(source.out) + every - 1) / every));
   std::vector<Counts> counts(static_cast<size_t>(threads.count()));
+  std::vector<Encoder> encoders(counts.size(), Encoder(source));
   threads.For(static_cast<int64_t>(histograms.size()), 1, [&](int64_t begin, int64_t end, int thread) {
-    Encoder encoder(source);
+    Encoder& encoder = encoders[static_cast<size_t>(thread)];
     for (int64_t i = begin; i < end; ++i) {
       encoder.Read(i * every);
       histograms[static_cast<size_t>(i)] =
@@ -282,8 +283,9 @@ Result<std::vector<std::byte>> EncodePlanes(const PlanesSource& source, const Pl
     PlaneCode code;
   };
   std::vector<Body> bodies(panels);
-  threads.For(static_cast<int64_t>(panels), 1, [&](int64_t begin, int64_t end, int) {
-    Encoder encoder(source);
+  std::vector<Encoder> encoders(static_cast<size_t>(threads.count()), Encoder(source));
+  threads.For(static_cast<int64_t>(panels), 1, [&](int64_t begin, int64_t end, int thread) {
+    Encoder& encoder = encoders[static_cast<size_t>(thread)];
     for (auto p = static_cast<size_t>(begin); p < static_cast<size_t>(end); ++p) {
       Body& b = bodies[p];
       encoder.Read(static_cast<int64_t>(p));

@@ -191,21 +191,6 @@ Result<StoredWeights> StoredIn(Planned& p, const Model& model, const Anatomy& an
   return stored;
 }
 
-// Weights that stand in another model's files (models/ultravox.cc).
-Result<std::vector<NamedPart>> OpenParts(const Json& config) {
-  std::vector<NamedPart> parts;
-  for (const auto& [key, from, to] : {std::tuple("text_model_id", "", "language_model."),
-                                      std::tuple("audio_model_id", "model.encoder.", "audio_tower.")}) {
-    const auto it = config.find(key);
-    if (it == config.end() || !it->is_string()) continue;
-    NamedPart part{key, it->get<std::string>(), from, to, std::nullopt};
-    const Result<ModelDir> dir = FindModel(part.id, ModelUse::kRun);
-    if (dir.ok() && dir->gguf_path.empty()) part.files = TRY(ModelFiles::Open(dir->path));
-    parts.push_back(std::move(part));
-  }
-  return parts;
-}
-
 // An audio half is never taken unasked: which of several belongs to a model, names don't tell.
 void NoteAudioHalf(const ModelDir& dir, std::vector<std::string>* notes) {
   for (const std::string& name : ListDirectory(dir.path))

@@ -9,6 +9,7 @@
 
 #include "codec/ggml_blocks.h"
 #include "codec/planes.h"
+#include "weights/model_dir.h"
 
 namespace sotto {
 namespace {
@@ -55,15 +56,27 @@ const GgmlType& TypeOf(DType t) {
                                                            : "BF16"));
 }
 
-// What the tensors of a model's own files and of its parts are: visit(slot, files, tensor, piece) for each that has a slot. A part
-// fills what is missing.
-using VisitTensor = FunctionRef<Status(uint32_t, const ModelFiles&, const TensorHeader&, Piece)>;
-
 // The matrix that a tensor's name belongs to, and what it is of it; scales have names of their own.
 std::pair<std::string_view, Piece> MatrixOf(std::string_view name) {
   if (!name.ends_with(kPlanesSuffix)) return {name, Piece::kWhole};
   name.remove_suffix(kPlanesSuffix.size());
   return {name, Piece::kPlanes};
+}
+
+}  // namespace
+
+Result<std::vector<NamedPart>> OpenParts(const Json& config) {
+  std::vector<NamedPart> parts;
+  for (const auto& [key, from, to] : {std::tuple("text_model_id", "", "language_model."),
+                                      std::tuple("audio_model_id", "model.encoder.", "audio_tower.")}) {
+    const auto it = config.find(key);
+    if (it == config.end() || !it->is_string()) continue;
+    NamedPart part{key, it->get<std::string>(), from, to, std::nullopt};
+    const Result<ModelDir> dir = FindModel(part.id, ModelUse::kRun);
+    if (dir.ok() && dir->gguf_path.empty()) part.files = TRY(ModelFiles::Open(dir->path));
+    parts.push_back(std::move(part));
+  }
+  return parts;
 }
 
 Status ForEachWeight(const ModelFiles& files, std::span<const NamedPart> parts, const Anatomy& anatomy,
@@ -115,6 +128,8 @@ Status ForEachWeight(const ModelFiles& files, std::span<const NamedPart> parts, 
     }
   return {};
 }
+
+namespace {
 
 // The block's own header, before anything is planned by its size.
 Status CheckPacked(const Slot& slot, const ModelFiles& from, const TensorHeader& t) {

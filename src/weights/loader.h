@@ -17,6 +17,15 @@ struct NamedPart {
   std::optional<ModelFiles> files;  // when it is on this machine
 };
 
+// Those that a config names; those of them that are on this machine are opened.
+Result<std::vector<NamedPart>> OpenParts(const Json& config);
+
+// What the tensors of a model's own files and of its parts are: visit(slot, files, tensor, piece) for each that has a slot. A part
+// fills what is missing. kBadModel for tensors that are there twice, that the config does not describe, or that are nowhere.
+using VisitTensor = FunctionRef<Status(uint32_t, const ModelFiles&, const TensorHeader&, Piece)>;
+Status ForEachWeight(const ModelFiles& files, std::span<const NamedPart> parts, const Anatomy& anatomy,
+                     VisitTensor visit);
+
 // Every weight slot has a tensor of its shape and a type that sotto reads (F32, F16, BF16), and no tensor is left over: else
 // kBadModel naming the tensor, both shapes, or both counts. What the model's own files lack stands in the parts.
 Result<StoredWeights> CheckHeaders(const ModelFiles& files, std::span<const NamedPart> parts, const Anatomy& anatomy);

@@ -68,7 +68,7 @@ Result<Converted> WriteInt8(const Original& original, const ConvertRequest& requ
 
   const PartialDirectory out(request.out);
   TRY(out.Create());
-  TRY(CopyCompanions(original.dir.path, out.partial()));
+  TRY(WriteCompanions(original, out.partial()));
   AtomicFile file = TRY(AtomicFile::Create(out.partial() + "/model.safetensors"));
   const std::string header = plan.Header(R"({"format":"pt","sotto.weights":"int8","sotto.scales":"row"})");
   TRY(file.Reserve(header.size() + plan.bytes));

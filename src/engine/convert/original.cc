@@ -7,8 +7,9 @@
 
 #include "base/try_for.h"
 #include "codec/ggml_blocks.h"
+#include "engine/convert/directory.h"
+#include "models/audio_llm.h"
 #include "models/model.h"
-#include "weights/loader.h"
 
 namespace sotto {
 namespace {
@@ -53,15 +54,25 @@ Result<Original> OpenOriginal(const ModelDir& dir) {
     return o;
   }
   o.files = TRY(ModelFiles::Open(dir.path));
-  (void)TRY(CheckHeaders(*o.files, {}, *o.anatomy));
-  const WeightNames names(*o.anatomy);
-  TRY(o.files->ForEachTensor([&](const TensorHeader& t) -> Status {
-    const auto weight = names.Find(PlainName(t.name));
-    if (!weight) return {};  // a tied head that the files repeat
-    o.origins[names.id(*weight)] = {&o.files->file(t.file), t.offset, t.bytes, TypeOf(TRY(o.files->TypeOf(t))), 0};
+  o.parts = TRY(OpenParts(o.config));
+  (void)TRY(CheckHeaders(*o.files, o.parts, *o.anatomy));
+  const auto visit = [&](uint32_t id, const ModelFiles& from, const TensorHeader& t, Piece piece) -> Status {
+    if (piece == Piece::kWhole) o.origins[id] = {&from.file(t.file), t.offset, t.bytes, TypeOf(TRY(from.TypeOf(t))), 0};
     return {};
-  }));
+  };
+  TRY(ForEachWeight(*o.files, o.parts, *o.anatomy, visit));
   return o;
+}
+
+Status WriteCompanions(const Original& o, const std::string& to) {
+  TRY(CopyCompanions(o.dir.path, to));
+  if (o.parts.empty()) return {};
+  Json config = TRY(ReadJson(o.dir.config_path, Code::kBadModel));
+  for (const NamedPart& part : o.parts) {
+    config[part.key.substr(0, part.key.find('_')) + "_config"] = TRY(NamedConfig(part.key, part.id));
+    config.erase(part.key);
+  }
+  return WriteAtomically(to + "/config.json", config.dump(2) + "\n");
 }
 
 bool Meter::Pass(uint64_t bytes) {

@@ -12,6 +12,7 @@
 #include "engine/convert/convert.h"
 #include "plan/anatomy.h"
 #include "weights/gguf_config.h"
+#include "weights/loader.h"
 #include "weights/safetensors.h"
 
 namespace sotto {
@@ -21,6 +22,7 @@ struct Original {
   Json config;
   std::unique_ptr<Anatomy> anatomy;
   std::optional<ModelFiles> files;    // of a directory
+  std::vector<NamedPart> parts;       // and of others that its config names
   std::optional<GgufModel> gguf;      // or of a .gguf
   std::vector<WeightOrigin> origins;  // by slot
 };
@@ -29,6 +31,10 @@ std::string LowerName(const GgmlType& type);  // "q4_k"
 
 // Reads and checks headers, no weights. kBadModel.
 Result<Original> OpenOriginal(const ModelDir& dir);
+
+// What stands beside the weights in a directory that is made of it: config.json, tokenizer, templates. What the config named elsewhere
+// (Ultravox: text_model_id) is in it then, as its weights are in the new files.
+Status WriteCompanions(const Original& original, const std::string& to);
 
 // A tensor of whole rows on its way: `rows` of `cols` elements each.
 struct Passage {

@@ -108,11 +108,6 @@ Result<Fitter> Fitter::Open(const ModelDir& dir, const FitRequest& request,
       TRY(f.Add(0, kind.as_stored ? planned.stored.Name() : NameOf(kind), 0, kind, 0, Quality()));
     return f;
   }
-  if (!planned.parts.empty())
-    return BadModel(
-        fmt::format("{} has weights in other models' directories, which this version of fit does not measure; "
-                    "`sotto plan {} --precisions` shows what fits",
-                    dir.name, dir.name));
   const Original original = TRY(OpenOriginal(dir));
   const Quality quality =
       TRY(Quality::Measure(original, kinds, sensitivities ? &*sensitivities : nullptr, threads, progress));

@@ -69,12 +69,16 @@ class Packer {
   // What must be the same for an interrupted run to be gone on with.
   Json Identity() const {
     Json files = Json::array();
-    for (int i = 0; i < original_.files->count(); ++i) {
-      const File& file = original_.files->file(i);
-      std::error_code ignored;
-      const auto changed = std::filesystem::last_write_time(file.path(), ignored).time_since_epoch().count();
-      files.push_back({file.path(), file.size(), static_cast<int64_t>(changed)});
-    }
+    const auto add = [&](const ModelFiles& of) {
+      for (int i = 0; i < of.count(); ++i) {
+        std::error_code ignored;
+        const auto changed = std::filesystem::last_write_time(of.file(i).path(), ignored).time_since_epoch().count();
+        files.push_back({of.file(i).path(), of.file(i).size(), static_cast<int64_t>(changed)});
+      }
+    };
+    add(*original_.files);
+    for (const NamedPart& part : original_.parts)
+      if (part.files) add(*part.files);
     return {{"schema", "sotto.packing/1"},
             {"mode", static_cast<int>(request_.mode)},
             {"bits", request_.bits},
@@ -268,7 +272,7 @@ class Packer {
   }
 
   Result<Packed> WriteTensors(const PartialDirectory& out, AtomicFile& file, PackRecord* record) {
-    TRY(CopyCompanions(original_.dir.path, out.partial()));
+    TRY(WriteCompanions(original_, out.partial()));
     const File written = TRY(File::Open(out.partial() + "/model.safetensors.partial", Code::kFailed));
     const uint64_t room = HeaderRoom();
     Listing listing;
