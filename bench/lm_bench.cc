@@ -23,6 +23,7 @@ struct Options {
   int64_t context = 8704;
   int threads = 2;
   bool direct = false;
+  uint64_t memory = 0;  // bytes; 0: no budget
 };
 
 double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
@@ -41,6 +42,7 @@ Status Serve(const Options& o) {
   request.threads = o.threads;
   request.resident = o.resident;
   request.direct = o.direct;
+  if (o.memory > 0) request.budget = Bytes{o.memory};
   request.tokenizer = false;
   const double start = Now();
   const auto engine = TRY(
@@ -86,6 +88,7 @@ int main(int argc, char** argv) {
   app.add_option("--context", o.context);
   app.add_option("--threads", o.threads);
   app.add_option("--resident", o.resident);
+  app.add_option("--memory", o.memory, "bytes, for --resident auto");
   app.add_flag("--direct", o.direct);
   CLI11_PARSE(app, argc, argv);
   const sotto::Status done = sotto::Serve(o);

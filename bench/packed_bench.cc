@@ -39,7 +39,7 @@ void Print(const Json& rows) {
   }
 }
 
-int Run(const PackedBench& o, const std::string& what, bool json) {
+int Measure(const PackedBench& o, const std::string& what, bool json) {
   const Result<Json> tables = what == "tables" ? MeasureTables(o) : MeasureSpeed(o);
   if (!tables.ok()) {
     fmt::print(stderr, "{}\n", tables.error().message);
@@ -73,5 +73,5 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   if (o.sizes.empty()) o.sizes = what == "tables" ? std::vector<int64_t>{2048, 4096} : std::vector<int64_t>{4096};
   if (o.threads == 0) o.threads = sotto::Threads::Available();
-  return sotto::Run(o, what, json);
+  return sotto::Measure(o, what, json);
 }
