@@ -88,7 +88,7 @@ TEST(Fit, TheFrontIsWhatNothingIsBetterThan) {
 TEST(Fit, AFloorOfQualityIsNeverCrossed) {
   FitRequest request = Request();
   const uint64_t anything = SmallestBudget(OpenFitter(request));
-  request.floor = 0.001;
+  request.floors[kKl] = 0.001;
   const Fitter fitter = OpenFitter(request);
   const Result<Fitted> refused = fitter.At({anything});
   ASSERT_FALSE(refused.ok());

@@ -6,6 +6,9 @@
 
 #include "base/file.h"
 #include "cli/options.h"
+#include "codec/checksum.h"
+#include "engine/fit/figures.h"
+#include "engine/fit/record.h"
 #include "engine/report.h"
 #include "harness/lowmem.h"
 
@@ -15,7 +18,7 @@ namespace {
 struct Options {
   LowmemRequest request;
   std::string model, output;
-  bool lossless = false, lossless_int8 = false, json = false;
+  bool lossless = false, lossless_int8 = false, store = false, json = false;
 };
 
 constexpr char kPrompt[] =
@@ -130,11 +133,24 @@ std::string LowmemTable(const Lowmem& f) {
   return out + fmt::format("verdict          {}\n", NameOf(VerdictsOn(f).overall()));
 }
 
+// KL beside the packed model, where `sotto fit` looks.
+Status StoreKl(const Options& o, const ModelDir& packed, const Lowmem& found) {
+  const std::string& prompt = o.request.prompt;
+  MeasuredOn on{"prompt and answer", static_cast<int64_t>(prompt.size()),
+                ChecksumText(Checksum(std::as_bytes(std::span(prompt))))};
+  if (!o.request.text.empty()) on = TRY(MeasuredOnFile(o.request.text));
+  const std::string against = TRY(StateOfModel(TRY(FindModel(o.model, ModelUse::kRun))));
+  return StoreFigure(packed, {kKl, found.kl, found.packed.weights, found.kv, on, found.kl_tokens, against});
+}
+
 Result<int> RunLowmem(Options o) {
   LowmemRequest& r = o.request;
   if (o.lossless_int8) r.pack.mode = PackMode::kInt8;
   if (o.lossless) r.pack.mode = PackMode::kHalves;
   if (r.pack.mode == PackMode::kRate && r.pack.bits == 0) r.pack.bits = 4.3;
+  if (o.store && r.packed.empty()) return Usage("--store needs --packed: what is packed for this is thrown away");
+  ModelDir packed;
+  if (o.store) TRY(CheckStore(packed = TRY(FindModel(r.packed, ModelUse::kRun))));
   Bar bar(!o.json);
   const Lowmem found =
       TRY(MeasureLowmem(o.model, r, StopFlag(),
@@ -142,7 +158,9 @@ Result<int> RunLowmem(Options o) {
   bar.Clear();
   const std::string document = LowmemJson(found, r.packed).dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
   if (!o.output.empty()) TRY(WriteAtomically(o.output, document));
+  if (o.store) TRY(StoreKl(o, packed, found));
   fmt::print("{}", o.json ? document : LowmemTable(found));
+  if (o.store && !o.json) fmt::print("stored in {}\n", FiguresPath(packed));
   return 0;
 }
 
@@ -179,6 +197,7 @@ void AddBench(CLI::App* root, Commands* commands) {
   app->add_option("--threads,-t", r.threads, "Threads; default: the CPUs that this process may use")
       ->envname("SOTTO_THREADS")
       ->check(CLI::Range(0, 256));
+  app->add_flag("--store", o->store, "Keep KL beside what --packed names, for sotto fit --quality-floor");
   app->add_flag("--json", o->json, "One JSON document on standard output");
   app->add_option("-o,--output", o->output, "Write that document into a file, too");
   app->footer(

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "cli/options.h"
+#include "engine/fit/figures.h"
 #include "engine/report.h"
 #include "harness/hearing.h"
 #include "harness/perplexity.h"
@@ -25,6 +26,7 @@ struct Options {
   int64_t max_tokens = 200;
   bool verbose = false;
   bool quiet = false;
+  bool store = false;
 };
 
 using Planning = FunctionRef<Result<Planned>(const ModelDir&, const PlanRequest&)>;
@@ -33,6 +35,8 @@ Result<std::unique_ptr<Engine>> Open(const Options& o, Bar* bar, Planning plan) 
   PlanRequest request = TRY(ToRequest(o.shared));
   if (request.batch > 1) return Usage("--batch has no effect here: texts are measured one after the other");
   Planned planned = TRY(plan(TRY(FindModelOf(o.model, o.shared, ModelUse::kRun)), request));
+  if (o.store && o.input == "-") return Usage("--store names the text that was read; give a file, not standard input");
+  if (o.store) TRY(CheckStore(planned.dir));
   auto engine = Engine::Open(std::move(planned), [&](uint64_t done, uint64_t total) {
     bar->Show("loading", static_cast<double>(done), static_cast<double>(total));
     return !StopFlag().load();
@@ -56,6 +60,17 @@ Json About(const Options& o, const Engine& engine) {
           {"ledger", LedgerJson(MakeLedger(engine))}};
 }
 
+// With --store: beside the model, where `sotto fit` looks. A line for people that says where.
+Result<std::string> Store(const Options& o, const Engine& engine, Measure measure, double value, int64_t count) {
+  if (!o.store) return std::string();
+  const Planned& p = engine.planned();
+  const MeasuredOn on = TRY(MeasuredOnFile(o.input));
+  const Choice& c = p.layout.choice;
+  const Figure figure{measure, value, WeightsName(p, c), std::string(c.kv->name), on, count};
+  TRY(StoreFigure(p.dir, figure));
+  return fmt::format("stored in {}\n", FiguresPath(p.dir));
+}
+
 Result<int> EvalPerplexity(const Options& o) {
   Bar bar(!o.quiet);
   const std::unique_ptr<Engine> engine = TRY(Open(o, &bar));
@@ -67,6 +82,7 @@ Result<int> EvalPerplexity(const Options& o) {
         bar.Show("reading", static_cast<double>(done), static_cast<double>(all));
       }));
   bar.Clear();
+  const std::string stored = TRY(Store(o, *engine, kPerplexity, p.value(), static_cast<int64_t>(p.tokens)));
   if (o.shared.json) {
     Json j = About(o, *engine);
     j.update({{"tokens", p.tokens},
@@ -77,8 +93,8 @@ Result<int> EvalPerplexity(const Options& o) {
     fmt::print("{}\n", j.dump());
     return 0;
   }
-  fmt::print("perplexity {:.4f}, {:.4f} bits per byte, over {} tokens ({} bytes){}\n", p.value(), p.bits_per_byte(),
-             p.tokens, p.bytes, p.cut ? ", the beginning of the text" : "");
+  fmt::print("perplexity {:.4f}, {:.4f} bits per byte, over {} tokens ({} bytes){}\n{}", p.value(), p.bits_per_byte(),
+             p.tokens, p.bytes, p.cut ? ", the beginning of the text" : "", stored);
   return 0;
 }
 
@@ -160,6 +176,7 @@ Result<int> EvalWer(const Options& o) {
     if (o.verbose && !o.shared.json) fmt::print("{:6.1f}%  {}\t{}\n", 100 * e.rate(), c.audio, heard);
     return {};
   }));
+  const std::string stored = TRY(Store(o, *engine, kWer, 100 * sum.rate(), sum.words));
   if (o.shared.json) {
     Json j = About(o, *engine);
     j.update({{"files", cases.size()},
@@ -172,8 +189,8 @@ Result<int> EvalWer(const Options& o) {
     fmt::print("{}\n", j.dump(-1, ' ', false, Json::error_handler_t::replace));
     return 0;
   }
-  fmt::print("word error rate {:.1f}%: {} substituted, {} deleted, {} inserted of {} words in {} files\n",
-             100 * sum.rate(), sum.substituted, sum.deleted, sum.inserted, sum.words, cases.size());
+  fmt::print("word error rate {:.1f}%: {} substituted, {} deleted, {} inserted of {} words in {} files\n{}",
+             100 * sum.rate(), sum.substituted, sum.deleted, sum.inserted, sum.words, cases.size(), stored);
   return 0;
 }
 
@@ -194,6 +211,7 @@ Result<int> EvalSounds(const Options& o) {
     return {};
   }));
   const double accuracy = static_cast<double>(named) / static_cast<double>(cases.size());
+  const std::string stored = TRY(Store(o, *engine, kAccuracy, 100 * accuracy, static_cast<int64_t>(cases.size())));
   if (o.shared.json) {
     Json j = About(o, *engine);
     j.update({{"files", cases.size()}, {"accuracy", accuracy}});
@@ -204,7 +222,7 @@ Result<int> EvalSounds(const Options& o) {
   }
   for (size_t i = 0; i < sounds.size(); ++i)
     fmt::print("{:>5} of {:>5}  {}\n", right[i].first, right[i].second, sounds[i]);
-  fmt::print("accuracy {:.1f}% over {} files\n", 100 * accuracy, cases.size());
+  fmt::print("accuracy {:.1f}% over {} files\n{}", 100 * accuracy, cases.size(), stored);
   return 0;
 }
 
@@ -227,6 +245,9 @@ void AddEval(CLI::App* root, Commands* commands) {
                          }});
     return std::pair(measure, o);
   };
+  const auto stores = [](CLI::App* measure, const std::shared_ptr<Options>& o) {
+    measure->add_flag("--store", o->store, "Keep the figure beside the model, for sotto fit --quality-floor");
+  };
   const auto hears = [&](const char* name, const char* what, const char* question, Result<int> (*run)(const Options&)) {
     const auto [measure, o] = add(name, what, run);
     o->question = question;
@@ -236,6 +257,7 @@ void AddEval(CLI::App* root, Commands* commands) {
         ->check(CLI::PositiveNumber)
         ->capture_default_str();
     measure->add_flag("--verbose,-v", o->verbose, "Print each answer");
+    stores(measure, o);
     measure->footer(
         fmt::format("Example:\n"
                     "  sotto eval {} models/demo-audio-lm heldout.tsv --memory 64MiB\n"
@@ -288,6 +310,7 @@ void AddEval(CLI::App* root, Commands* commands) {
       ->check(CLI::PositiveNumber);
   perplexity->add_option("--max-tokens,-n", o->perplexity.max_tokens, "So many tokens of the text; default: all")
       ->check(CLI::PositiveNumber);
+  stores(perplexity, o);
   perplexity->footer(
       "Example:\n"
       "  sotto eval perplexity models/demo-lm book.txt --weights q8_0 --kv fp16 --context 1024\n"

@@ -16,9 +16,8 @@ namespace {
 struct Options {
   SharedOptions shared;
   FitRequest request;
-  std::string model, pack_to, out, plot;
-  double floor = 0;
-  CLI::Option* floor_option = nullptr;
+  std::string model, pack_to, out, plot, floors;
+  CLI::Option* floors_option = nullptr;
 };
 
 constexpr size_t kMostRows = 16;  // of the table
@@ -44,6 +43,7 @@ Json CandidateJson(const Fitter& fitter, const Candidate& c) {
           {"context", c.context},
           {"total_bytes", c.total.n},
           {"predicted", std::move(predicted)},
+          {"measured", MeasuredJson(c.measured)},
           {"pareto", c.pareto},
           {"bits_to_pack", c.bits > 0 ? Json(c.bits) : Json()}};
 }
@@ -51,10 +51,10 @@ Json CandidateJson(const Fitter& fitter, const Candidate& c) {
 std::string Why(const Fitter& fitter, const Fitted& f) {
   const Candidate& best = *std::find_if(f.fitting.begin(), f.fitting.end(),
                                         [&](const Candidate& c) { return c.speed.tokens_per_second >= f.least_speed; });
-  std::string why =
-      fmt::format("of {} choices that fit{}, {} {} best predicted quality (KL {:.2g} of {})", f.fitting.size(),
-                  fitter.machine() ? fmt::format(" and make {:.2g} tokens/s", f.least_speed) : "", f.equals,
-                  f.equals == 1 ? "has the" : "come within 0.005 nats or 10 % of the", best.kl, best.weights);
+  std::string why = fmt::format("of {} choices that fit{}, {} {} best {} quality (KL {:.2g} of {})", f.fitting.size(),
+                                fitter.machine() ? fmt::format(" and make {:.2g} tokens/s", f.least_speed) : "",
+                                f.equals, f.equals == 1 ? "has the" : "come within 0.005 nats or 10 % of the",
+                                best.measured[kKl] ? "measured" : "predicted", best.kl, best.weights);
   if (f.equals == 1) return why;
   return why + (f.choice().bits > 0 || fitter.machine() ? "; this is the fastest of them"
                                                         : "; this is the one that reads the fewest bytes a token");
@@ -81,8 +81,14 @@ std::string Table(const Fitter& fitter, const Fitted& f, Bytes budget) {
   const Candidate& best = f.choice();
   std::string out = fmt::format("{} in {} bytes ({}), batch {}, context {}\n\n", fitter.dir().name, budget.n,
                                 Human(budget), best.choice.batch, best.context);
-  out += fmt::format("  {:<18}{:<7}{:>10}{:>16}{:>12}{:>11}{:>11}\n", "weights", "cache", "in memory", "total, bytes",
-                     "", "KL", "tokens/s");
+  std::vector<Measure> columns;  // what was measured of something that fits, KL apart
+  for (const Measure m : {kPerplexity, kWer, kAccuracy})
+    if (std::any_of(f.fitting.begin(), f.fitting.end(), [&](const Candidate& c) { return c.measured[m].has_value(); }))
+      columns.push_back(m);
+  out +=
+      fmt::format("  {:<18}{:<7}{:>10}{:>16}{:>12}{:>11}", "weights", "cache", "in memory", "total, bytes", "", "KL");
+  for (const Measure m : columns) out += fmt::format("{:>12}", kMeasures[m].name);
+  out += fmt::format("{:>11}\n", "tokens/s");
   size_t rows = 0, more = 0;
   for (size_t i = 0; i < f.fitting.size(); ++i) {
     const Candidate& c = f.fitting[i];
@@ -92,9 +98,14 @@ std::string Table(const Fitter& fitter, const Fitted& f, Bytes budget) {
       continue;
     }
     rows += i == f.chosen ? 0 : 1;
-    out += fmt::format("{} {:<18}{:<7}{:>10}{:>16}{:>12}{:>11}{:>11}{}\n", i == f.chosen ? "*" : " ", c.weights,
-                       c.choice.kv->name, LayersText(c), c.total.n, Human(c.total), fmt::format("{:.2g}", c.kl),
-                       SpeedText(fitter, c), c.bits > 0 ? "  to be packed" : "");
+    out += fmt::format("{} {:<18}{:<7}{:>10}{:>16}{:>12}{:>11}", i == f.chosen ? "*" : " ", c.weights,
+                       c.choice.kv->name, LayersText(c), c.total.n, Human(c.total), fmt::format("{:.2g}", c.kl));
+    for (const Measure m : columns)
+      out += fmt::format("{:>12}", c.measured[m] ? fmt::format("{:.4g}", *c.measured[m]) : "-");
+    out += fmt::format("{:>11}{}\n", SpeedText(fitter, c),
+                       c.bits > 0        ? "  to be packed"
+                       : c.measured[kKl] ? "  KL measured"
+                                         : "");
   }
   if (more > 0) out += fmt::format("  and {} more; --json has all\n", more);
   return out + "* taken; the others are better in memory, quality or speed, and worse in another\n";
@@ -116,7 +127,12 @@ Result<Json> Finish(const Options& o, const Fitter& fitter, const Fitted& f, Byt
   if (!o.out.empty()) {
     const Planned planned = TRY(c.bits > 0 ? fitter.Plan(c, o.pack_to) : fitter.Plan(c));
     if (!planned.fits) return Refusal(planned);
-    TRY(WritePlanFile(planned, CandidateJson(fitter, c)["predicted"], o.out));
+    const Json about = CandidateJson(fitter, c);
+    TRY(WritePlanFile(planned,
+                      {{"predicted", about["predicted"]},
+                       {"floors", MeasuredJson(o.request.floors)},
+                       {"measured", about["measured"]}},
+                      o.out));
     done["plan"] = o.out;
   }
   if (!o.plot.empty())
@@ -130,7 +146,7 @@ Result<int> Run(Options o) {
   const PlanRequest asked = TRY(ToRequest(o.shared));
   const Bytes budget = asked.budget.value_or(AvailableMemory());
   o.request.plan = asked;
-  if (!o.floor_option->empty()) o.request.floor = o.floor;
+  if (!o.floors_option->empty()) o.request.floors = TRY(ParseFloors(o.floors));
   // What isn't packed yet can't be planned to run.
   if (!o.out.empty() && o.pack_to.empty()) o.request.rates = false;
   Bar bar(!o.shared.json);
@@ -153,6 +169,9 @@ Result<int> Run(Options o) {
                      {"choice", CandidateJson(fitter, choice)},
                      {"alternatives", std::move(alternatives)},
                      {"why", Why(fitter, fitted)},
+                     {"floors", MeasuredJson(o.request.floors)},
+                     {"unmeasured", fitted.unmeasured},
+                     {"stale", fitter.stale()},
                      {"next", next.empty() ? Json() : Json(next)},
                      {"sensitivities", fitter.measured() ? Json(o.request.sensitivities) : Json()},
                      {"calibrated", fitter.machine() ? Json(fitter.machine()->date) : Json()}};
@@ -163,6 +182,7 @@ Result<int> Run(Options o) {
   }
   fmt::print("{}{}\n", Table(fitter, fitted, budget), Why(fitter, fitted));
   fmt::print("a tenth more memory: {}\n", next.empty() ? "the same" : next);
+  if (const std::string lack = fitter.LackText(fitted.unmeasured); !lack.empty()) fmt::print("note: {}\n", lack);
   if (!fitter.measured())
     fmt::print("note: every weight counts the same; `sotto eval sensitivity` measures, --sensitivity takes it\n");
   if (!fitter.machine()) fmt::print("note: speeds compare choices only; `sotto calibrate` measures this machine\n");
@@ -193,9 +213,10 @@ void AddFit(CLI::App* root, Commands* commands) {
                   "A version of the model that sotto pack has made (may be given several times)")
       ->allow_extra_args(false);
   app->add_option("--pack-to", o->pack_to, "Where to pack the model if that is best; without, the command is printed");
-  o->floor_option =
-      app->add_option("--quality-floor", o->floor, "The largest predicted KL that is allowed, nats a token: 0.01")
-          ->check(CLI::NonNegativeNumber);
+  o->floors_option = app->add_option(
+      "--quality-floor", o->floors,
+      "The largest KL that is allowed, nats a token: 0.01; or kl=, perplexity=, wer= (at most), accuracy= (at "
+      "least; both in percent), several with commas: all but KL must have been measured with --store");
   app->add_option("--min-speed", o->request.least_speed, "Tokens a second; default: 4, or a tenth of the fastest")
       ->check(CLI::NonNegativeNumber);
   app->add_option("--sensitivity", o->request.sensitivities, "What sotto eval sensitivity has measured");
@@ -209,6 +230,7 @@ void AddFit(CLI::App* root, Commands* commands) {
       "  sotto fit meta-llama/Llama-3.2-1B --memory 1GiB\n"
       "  sotto fit meta-llama/Llama-3.2-1B --memory 900MiB --packed llama-4.3 --packed llama-3.5 -o plan.json\n"
       "  sotto fit models/demo-lm --memory 24MiB --quality-floor 0.01 --min-speed 50 --plot front.png\n"
+      "  sotto fit models/demo-lm --packed lm-4.3 --quality-floor kl=0.2,perplexity=21\n"
       "  sotto run --plan plan.json 'What is the capital of Italy?'\n"
       "With -o and without --pack-to only what can run at once is chosen from. docs/fit.md says how.\n"
       "Exit: 0 done, 2 usage, 4 bad model, 5 nothing fits that is good and fast enough, 130 interrupted.");

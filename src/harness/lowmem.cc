@@ -94,7 +94,7 @@ class Bench {
                       "`sotto eval wer` compare it by what it hears",
                       planned.dir.name));
     if (!planned.fits) return Refusal(planned);
-    kv_ = planned.layout.choice.kv->name;
+    found_.kv = kv_ = planned.layout.choice.kv->name;
     context_ = planned.layout.model->info().context;
     return planned;
   }

@@ -40,7 +40,7 @@ struct LowmemRun {
 };
 
 struct Lowmem {
-  std::string model;
+  std::string model, kv;  // the cache of both
   LowmemRun baseline, packed;
   Packed matrices;
   std::map<std::string, int> linear;    // packed Linear layers by kind: "q_proj"

@@ -9,6 +9,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include "engine/fit/figures.h"
+
 namespace sotto {
 
 namespace fs = std::filesystem;
@@ -53,6 +55,7 @@ Status CopyCompanions(const std::string& from, const std::string& to) {
     const bool small = entry.is_regular_file(error) && entry.file_size(error) <= kMost;
     const bool kept = name.ends_with(".json") || name.ends_with(".jinja") || name.ends_with(".txt") ||
                       name.ends_with(".model") || name.ends_with(".md");
+    if (name == kFiguresName) continue;  // measured of the original
     if (!small || !kept || name.ends_with(".safetensors.index.json") || name.ends_with(".bin.index.json")) continue;
     const File file = TRY(File::Open(entry.path().string(), Code::kBadModel));
     AtomicFile copy = TRY(AtomicFile::Create(to + "/" + name));

@@ -1,9 +1,11 @@
 #include "engine/fit/fit.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
+#include "engine/fit/record.h"
 #include "engine/pack/inspect.h"
 #include "engine/residence.h"
 
@@ -88,6 +90,7 @@ Result<Fitter> Fitter::Open(const ModelDir& dir, const FitRequest& request,
   f.request_.plan.budget = Bytes{UINT64_MAX};
   f.request_.plan.resident = "all";
   f.sources_.push_back({dir, std::make_unique<Planned>(TRY(PlanModel(dir, f.request_.plan)))});
+  TRY(f.TakeFigures(&f.sources_[0]));
   const Planned& planned = *f.sources_[0].planned;
   if (const ModelInfo& info = planned.layout.model->info(); !planned.layout.model->runs())
     return BadModel(fmt::format("{} can be planned, not run: {}; `sotto plan` answers for it", dir.name, info.not_run));
@@ -136,6 +139,7 @@ Status Fitter::AddPacked(const Quality& quality) {
     sources_.push_back({dir, std::make_unique<Planned>(TRY(PlanModel(dir, request)))});
     if (sources_.back().planned->layout.anatomy->Parameters() != sources_[0].planned->layout.anatomy->Parameters())
       return Usage(fmt::format("--packed {} is not {} packed: it has other parameters", path, dir_.name));
+    TRY(TakeFigures(&sources_.back()));
     TRY(Add(sources_.size() - 1, fmt::format("packed {:.2f} bits", packed.bits()), 0, {DType::kF32, nullptr, true},
             quality.Of(packed), quality));
   }
@@ -176,14 +180,71 @@ Status Fitter::Add(size_t source, const std::string& weights, double bits, const
       const PlanRequest request = RequestOf(context);
       Choice choice{kind, kv, request.batch};
       const Layout all = TRY(LayOut(planned, request, choice));
+      const ByMeasure measured = bits > 0 ? ByMeasure() : Measured(sources_[source], choice);
       Entry e{{source, weights, bits, choice, context, all.stack_layers, all.plan.total,
-               kl + quality.OfCache(kv->dtype), PredictSpeed(all, speed())},
+               measured[kKl].value_or(kl) + quality.OfCache(kv->dtype), measured, PredictSpeed(all, speed())},
               all.plan.total};
       choice.streamed = all.stack_layers;
       e.least = std::min(e.least, TRY(LayOut(planned, request, choice)).plan.total);
       entries_.push_back(std::move(e));
     }
   return {};
+}
+
+// Keeps the figures of the source's files as they are now. What a KL is from must be the model that is fitted; where it is from another
+// and no version of it, it says nothing here.
+Status Fitter::TakeFigures(Source* source) {
+  std::vector<Figure> all = TRY(ReadFigures(source->dir));
+  if (all.empty()) return {};
+  const std::string state = TRY(StateOfModel(source->dir)), original = TRY(StateOfModel(dir_));
+  if (source == &sources_.front()) std::erase_if(all, [](const Figure& f) { return f.measure == kKl; });
+  const auto other = [&](const Figure& f) { return f.state != state || (f.measure == kKl && f.against != original); };
+  if (std::erase_if(all, other) > 0) stale_.push_back(FiguresPath(source->dir));
+  source->figures = std::move(all);
+  return {};
+}
+
+// The worst where several texts or lists were measured. A KL is between weights, both with one cache: it holds for every cache.
+ByMeasure Fitter::Measured(const Source& source, const Choice& choice) const {
+  ByMeasure found;
+  const std::string weights = WeightsName(*source.planned, choice);
+  for (const Figure& f : source.figures) {
+    if (f.weights != weights || (f.measure != kKl && f.kv != choice.kv->name)) continue;
+    std::optional<double>& value = found[f.measure];
+    if (!value || Worse(f.measure, f.value, *value)) value = f.value;
+  }
+  return found;
+}
+
+bool Fitter::Unmeasured(const Candidate& c) const {
+  for (const Measure m : {kPerplexity, kWer, kAccuracy})
+    if (request_.floors[m] && !c.measured[m]) return true;
+  return false;
+}
+
+bool Fitter::Meets(const Candidate& c) const {
+  if (Unmeasured(c)) return false;
+  for (size_t m = 0; m < kMeasures.size(); ++m)
+    if (request_.floors[m] && Worse(m, m == kKl ? c.kl : *c.measured[m], *request_.floors[m])) return false;
+  return true;
+}
+
+std::string Fitter::LackText(size_t count) const {
+  std::string names, commands, text;
+  for (const Measure m : {kPerplexity, kWer, kAccuracy}) {
+    if (!request_.floors[m]) continue;
+    names += fmt::format("{}{}", names.empty() ? "" : " or ", kMeasures[m].name);
+    commands += fmt::format("{}`{}`", commands.empty() ? "" : " and ", kMeasures[m].command);
+  }
+  if (count > 0)
+    text = fmt::format(
+        "{} choice{} left out whose {} was never measured, which is what {} does (--weights and --kv say of which; a "
+        "packed directory is a MODEL)",
+        count, count == 1 ? " was" : "s were", names, commands);
+  if (!stale_.empty())
+    text += fmt::format("{}what was measured of files that have changed since does not count: {}",
+                        text.empty() ? "" : "; ", fmt::join(stale_, ", "));
+  return text;
 }
 
 Result<std::optional<Candidate>> Fitter::Within(const Entry& entry, Bytes budget) const {
@@ -202,7 +263,11 @@ Result<Fitted> Fitter::At(Bytes budget) const {
   for (const int64_t context : contexts_) {
     Fitted f;
     for (const Entry& e : entries_) {
-      if (e.all.context != context || (request_.floor && e.all.kl > *request_.floor)) continue;
+      if (e.all.context != context) continue;
+      if (!Meets(e.all)) {
+        f.unmeasured += Unmeasured(e.all) && e.least <= budget;
+        continue;
+      }
       if (auto candidate = TRY(Within(e, budget))) f.fitting.push_back(std::move(*candidate));
     }
     std::stable_sort(f.fitting.begin(), f.fitting.end(),
@@ -221,27 +286,30 @@ Error Fitter::Refusal(Bytes budget) const {
   const Entry* smallest = nullptr;
   const bool fast = request_.least_speed > 0;
   const auto needs = [&](const Entry& e) { return fast ? e.all.total : e.least; };
-  std::string asked;
-  if (request_.floor) asked += fmt::format(" with a predicted KL of at most {:g} nats", *request_.floor);
+  std::string asked = FloorsText(request_.floors);
   if (fast) asked += fmt::format("{} {:g} tokens/s", asked.empty() ? " at" : " and", request_.least_speed);
+  size_t unmeasured = 0;
   for (const Entry& e : entries_) {
-    if (request_.floor && e.all.kl > *request_.floor) continue;
+    unmeasured += Unmeasured(e.all) && e.all.context == contexts_.back();
+    if (!Meets(e.all)) continue;
     if (e.all.speed.tokens_per_second < request_.least_speed) continue;
     if (smallest == nullptr || needs(e) < needs(*smallest)) smallest = &e;
   }
+  std::string lack = LackText(unmeasured);
+  if (!lack.empty()) lack = "; " + lack;
   Error error{Code::kOverBudget, ""};
   error.budget_bytes = budget.n;
   if (smallest == nullptr) {
-    error.message = fmt::format("{} does not run{} in any memory of this machine; ask for less", dir_.name, asked);
+    error.message =
+        fmt::format("{} does not run{} in any memory of this machine; ask for less{}", dir_.name, asked, lack);
     return error;
   }
   error.required_bytes = error.smallest_budget_bytes = needs(*smallest).n;
   error.message = fmt::format(
       "{} does not fit in {} bytes ({}){}: the smallest budget that does is {} bytes ({}), with {} weights, {} cache "
-      "and a "
-      "context of {}: pass --memory {}",
+      "and a context of {}: pass --memory {}{}",
       dir_.name, budget.n, Human(budget), asked, needs(*smallest).n, Human(needs(*smallest)), smallest->all.weights,
-      smallest->all.choice.kv->name, smallest->all.context, needs(*smallest).n);
+      smallest->all.choice.kv->name, smallest->all.context, needs(*smallest).n, lack);
   return error;
 }
 

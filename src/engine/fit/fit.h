@@ -6,7 +6,8 @@
 //   Fitted fitted = TRY(fitter.At({kGiB}));
 //   Planned planned = TRY(fitter.Plan(fitted.choice()));      // exactly that
 //
-// The choice: what is slower than a person reads (kReadingSpeed, or what was asked for) is left out, as is what is below a quality floor.
+// The choice: what is slower than a person reads (kReadingSpeed, or what was asked for) is left out, as is what is below a quality floor
+// or, where that takes a measurement (figures.h), was never measured.
 // Of the rest, those whose KL is within kSameKl nats or kSameShare of the best are equal, since nobody would notice; the fastest of
 // these is taken. Where nothing is as fast as a person reads, a tenth of the fastest is fast enough.
 #pragma once
@@ -14,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/fit/figures.h"
 #include "engine/fit/quality.h"
 #include "engine/planning.h"
 #include "engine/speed.h"
@@ -27,7 +29,7 @@ struct FitRequest {
   PlanRequest plan;                 // context, batch, audio; weights and cache where they are fixed. Not the budget.
   std::vector<std::string> packed;  // versions of the model that `sotto pack` has made
   bool rates = true;                // also those that it would make
-  std::optional<double> floor;      // of quality: the largest KL that is allowed
+  ByMeasure floors;                 // of quality: a KL may be predicted, the others must have been measured
   double least_speed = 0;           // tokens a second; 0: as above
   std::string sensitivities;        // a file; "": every weight does the same harm
 };
@@ -40,7 +42,8 @@ struct Candidate {
   int64_t context = 0;
   int layers = 0;  // of which choice.streamed come from the disk
   Bytes total;     // still to be packed: an upper bound
-  double kl = 0;
+  double kl = 0;   // predicted, or measured of the weights
+  ByMeasure measured;
   SpeedPrediction speed;
   bool pareto = false;  // nothing that fits is better in one of memory, quality, speed, and no worse in the others
 };
@@ -49,6 +52,7 @@ struct Fitted {
   std::vector<Candidate> fitting;  // with one context; the best quality first
   size_t chosen = 0;
   size_t equals = 0;       // as good as the best
+  size_t unmeasured = 0;   // left out because a floor is of what was never measured of them
   double least_speed = 0;  // that was asked of them
   const Candidate& choice() const { return fitting[chosen]; }
 };
@@ -70,12 +74,17 @@ class Fitter {
   // The machine's; nothing: never calibrated, speeds only compare choices and are not to be shown.
   const std::optional<MachineSpeed>& machine() const { return machine_; }
   bool measured() const { return !request_.sensitivities.empty(); }
+  // Files with figures of other weights than those that are there now, which don't count.
+  const std::vector<std::string>& stale() const { return stale_; }
+  // Which measurements `count` choices lack, and what makes them; which files are stale. A clause, or "".
+  std::string LackText(size_t count) const;
   const ModelDir& dir() const { return dir_; }
 
  private:
   struct Source {
     ModelDir dir;
     std::unique_ptr<Planned> planned;
+    std::vector<Figure> figures = {};  // that hold
   };
   struct Entry {
     Candidate all;  // with all layers in memory
@@ -86,6 +95,10 @@ class Fitter {
   Status AddRates(const Original& original, const Quality& quality);
   Status Add(size_t source, const std::string& weights, double bits, const WeightKind& kind, double kl,
              const Quality& quality);
+  Status TakeFigures(Source* source);
+  ByMeasure Measured(const Source& source, const Choice& choice) const;
+  bool Unmeasured(const Candidate& c) const;
+  bool Meets(const Candidate& c) const;
   PlanRequest RequestOf(int64_t context) const;
   Result<std::optional<Candidate>> Within(const Entry& entry, Bytes budget) const;
   Error Refusal(Bytes budget) const;
@@ -98,6 +111,7 @@ class Fitter {
   std::vector<Source> sources_;
   std::vector<int64_t> contexts_;  // the largest first
   std::vector<Entry> entries_;
+  std::vector<std::string> stale_;
 };
 
 }  // namespace sotto

@@ -1,105 +1,18 @@
 #include "engine/fit/plan_file.h"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
-#include <array>
-#include <cmath>
 #include <filesystem>
 
-#include "codec/checksum.h"
+#include "engine/fit/record.h"
 #include "engine/machine_speed.h"
 #include "plan/machine.h"
-#include "weights/hub_cache.h"
 
 namespace sotto {
 namespace {
 
 constexpr const char* kSchema = "sotto.planfile/1";
-// Of each file so much is compared, besides size and time: headers of weights, and all of most other files.
-constexpr uint64_t kBeginning = kMiB, kPiece = 16 * kKiB;
-
-struct FileState {
-  uint64_t bytes = 0, checksum = 0;
-  int64_t changed = 0;  // nanoseconds since 1970
-  friend bool operator==(const FileState&, const FileState&) = default;
-};
-
-Result<FileState> StateOf(const std::string& path) {
-  const File file = TRY(File::Open(path, Code::kBadModel));
-  FileState s{file.size(), 0, 0};
-  std::array<std::byte, kPiece> piece;
-  for (uint64_t at = 0; at < std::min(s.bytes, kBeginning); at += kPiece) {
-    const auto part = std::span(piece).first(std::min(kPiece, s.bytes - at));
-    TRY(file.ReadAt(at, part));
-    s.checksum = Checksum(part, s.checksum);
-  }
-  struct stat status {};
-  if (::fstat(file.fd(), &status) == 0) s.changed = status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec;
-  return s;
-}
-
-// What a model reads.
-std::vector<std::string> FilesOf(const ModelDir& dir) {
-  std::vector<std::string> files;
-  if (!dir.gguf_path.empty()) {
-    files.push_back(dir.gguf_path);
-    if (!dir.mmproj_path.empty()) files.push_back(dir.mmproj_path);
-    return files;
-  }
-  for (const std::string& name : ListDirectory(dir.path))
-    for (const char* end : {".safetensors", ".json", ".model", ".txt", ".jinja"})
-      if (name.ends_with(end)) files.push_back(dir.path + "/" + name);
-  return files;
-}
-
-// A plan that somebody wrote by hand is refused like one of an older version, not guessed at.
-class Reader {
- public:
-  Reader(const Json& object, std::string path) : object_(object), path_(std::move(path)) {}
-  Result<std::string> Text(const char* key) const {
-    const auto it = object_.find(key);
-    if (it == object_.end() || !it->is_string()) return Broken(key);
-    return it->get<std::string>();
-  }
-  Result<int64_t> Whole(const char* key, int64_t least, int64_t most) const {
-    const auto it = object_.find(key);
-    if (it == object_.end() || !it->is_number_integer() ||
-        (it->is_number_unsigned() && it->get<uint64_t>() > INT64_MAX))
-      return Broken(key);
-    const auto value = it->get<int64_t>();
-    return value >= least && value <= most ? Result<int64_t>(value) : Broken(key);
-  }
-  Result<double> Number(const char* key) const {
-    const auto it = object_.find(key);
-    if (it == object_.end() || !it->is_number() || !std::isfinite(it->get<double>())) return Broken(key);
-    return it->get<double>();
-  }
-  Result<Reader> Object(const char* key) const {
-    const auto it = object_.find(key);
-    if (it == object_.end() || !it->is_object()) return Broken(key);
-    return Reader(*it, path_);
-  }
-  Result<std::vector<Reader>> List(const char* key) const {
-    const auto it = object_.find(key);
-    if (it == object_.end() || !it->is_array()) return Broken(key);
-    std::vector<Reader> all;
-    for (const Json& entry : *it) {
-      if (!entry.is_object()) return Broken(key);
-      all.emplace_back(entry, path_);
-    }
-    return all;
-  }
-  Error Broken(const char* key) const {
-    return BadModel(fmt::format("{} is not a plan that `sotto fit -o` wrote ('{}'); make it again", path_, key));
-  }
-
- private:
-  const Json& object_;
-  std::string path_;
-};
-
 Json MachineJson(Isa isa, int threads) {
   return {{"cpu", CpuName()}, {"isa", NameOf(isa)}, {"cpus", Threads::Available()}, {"threads", threads}};
 }
@@ -123,8 +36,7 @@ Status CheckFiles(const std::vector<Reader>& files, const ModelDir& dir, const s
     const std::string checksum = TRY(r.Text("xxh3"));
     const FileState state = TRY(StateOf(name));
     if (static_cast<int64_t>(state.bytes) != TRY(r.Whole("bytes", 0, INT64_MAX)) ||
-        state.changed != TRY(r.Whole("changed_ns", INT64_MIN, INT64_MAX)) ||
-        fmt::format("{:016x}", state.checksum) != checksum)
+        state.changed != TRY(r.Whole("changed_ns", INT64_MIN, INT64_MAX)) || ChecksumText(state.checksum) != checksum)
       return BadModel(fmt::format("{} has changed since {} was made; fit anew", name, path));
   }
   if (now.size() != files.size())
@@ -134,7 +46,7 @@ Status CheckFiles(const std::vector<Reader>& files, const ModelDir& dir, const s
 
 }  // namespace
 
-Status WritePlanFile(const Planned& p, const Json& predicted, const std::string& path) {
+Status WritePlanFile(const Planned& p, const Json& about, const std::string& path) {
   CHECK(p.fits && p.dir.has_weights);
   Json files = Json::array();
   ModelDir dir = p.dir;
@@ -143,11 +55,11 @@ Status WritePlanFile(const Planned& p, const Json& predicted, const std::string&
   for (const std::string& name : FilesOf(dir)) {
     const FileState s = TRY(StateOf(name));
     files.push_back(
-        {{"path", name}, {"bytes", s.bytes}, {"changed_ns", s.changed}, {"xxh3", fmt::format("{:016x}", s.checksum)}});
+        {{"path", name}, {"bytes", s.bytes}, {"changed_ns", s.changed}, {"xxh3", ChecksumText(s.checksum)}});
   }
   const Layout& l = p.layout;
   const Choice& c = l.choice;
-  const Json j = {
+  Json j = {
       {"schema", kSchema},
       {"model", dir.gguf_path.empty() ? dir.path : dir.gguf_path},
       {"mmproj", dir.mmproj_path},
@@ -160,14 +72,14 @@ Status WritePlanFile(const Planned& p, const Json& predicted, const std::string&
         {"context", l.model->info().context},
         {"batch", c.batch},
         {"audio_seconds", p.request.audio_seconds}}},
-      {"total_bytes", l.plan.total.n},
-      {"predicted", predicted}};
+      {"total_bytes", l.plan.total.n}};
+  j.update(about);
   return WriteAtomically(path, j.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 Result<PlanFile> ReadPlanFile(const std::string& path) {
   const Json j = TRY(ReadJson(path, Code::kBadModel));
-  const Reader whole(j, path);
+  const Reader whole(j, path, "a plan that `sotto fit -o` wrote");
   if (!j.is_object() || TRY(whole.Text("schema")) != kSchema) return whole.Broken("schema");
   const Reader machine = TRY(whole.Object("machine")), choice = TRY(whole.Object("choice"));
   TRY(CheckMachine(machine, path));
