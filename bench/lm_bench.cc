@@ -8,12 +8,12 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <chrono>
 #include <iostream>
 #include <sstream>
 
 #include "engine/text_session.h"
 #include "plan/machine.h"
+#include "timing.h"
 
 namespace sotto {
 namespace {
@@ -25,8 +25,6 @@ struct Options {
   bool direct = false;
   uint64_t memory = 0;  // bytes; 0: no budget
 };
-
-double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 std::vector<int32_t> Tokens(int64_t n, int64_t vocab_size) {
   std::vector<int32_t> ids(static_cast<size_t>(n));

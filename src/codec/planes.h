@@ -126,7 +126,8 @@ class PlaneReader {
 class PlaneLiterals {
  public:
   static constexpr int64_t kChunkGroups = 32, kChunk = kChunkGroups * kPlaneGroup;
-  static constexpr int kLeast = -16, kMost = 15;  // of what is missing, without a word of its own
+  static constexpr int kLeast = -kNearLiteral - 1,
+                       kMost = kNearLiteral;  // of what is missing, without a word of its own
   static constexpr uint8_t kMany = 255;
 
   explicit PlaneLiterals(const PlanePanel& panel)

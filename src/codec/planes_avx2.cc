@@ -142,39 +142,32 @@ template <int base_bits, bool planes, bool last>
 inline __attribute__((always_inline)) void DecodeFirst(PlaneReader* r, int groups, int offset, uint8_t* to,
                                                        uint8_t* signs, uint64_t* negative) {
   const uint8_t* base = r->panel.base + r->group * 8 * base_bits;
-  constexpr bool kLooksUp = base_bits <= 4 && planes, kAll = !last;
+  constexpr bool kLooksUp = base_bits <= 4 && planes;
+  constexpr bool kSignStays = kLooksUp && last;  // what is looked up has it, and only grows
   const Lookup table = kLooksUp ? LookupOf(r, offset) : Lookup{};
   Plane plane(*r, 0);
   const __m256i shift = _mm256_set1_epi8(static_cast<char>(offset));
   const __m256i most = _mm256_set1_epi8(static_cast<char>((1 << (base_bits - 1)) - 1));
   for (int g = 0; g < groups; ++g, base += 8 * base_bits, to += kPlaneGroup) {
     _mm_prefetch(reinterpret_cast<const char*>(base + kAhead), _MM_HINT_T0);
-    Two m = Fields<base_bits>(base);
-    if constexpr (kLooksUp && last) {  // bytes with their sign, which only grow
+    Two m = Fields<base_bits>(base), sign{};
+    for (int h = 0; h < 2 && !kSignStays; ++h)  // fields of eight bits have their sign where a byte has it
+      sign.of[h] =
+          base_bits == 8 ? _mm256_cmpgt_epi8(_mm256_setzero_si256(), m.of[h]) : _mm256_cmpgt_epi8(m.of[h], most);
+    const uint64_t minus = planes && !kSignStays ? TopBits(sign.of[0], sign.of[1]) : 0;
+    if constexpr (kLooksUp) {
       const Two escapes = {{_mm256_shuffle_epi8(table.escapes, m.of[0]), _mm256_shuffle_epi8(table.escapes, m.of[1])}};
-      const Two grow = plane.Take<false>(escapes, 0);
+      const Two grow = plane.Take<!last>(escapes, minus);
       for (int h = 0; h < 2; ++h) m.of[h] = _mm256_sub_epi8(_mm256_shuffle_epi8(table.value, m.of[h]), grow.of[h]);
     } else {
-      Two sign;
-      for (int h = 0; h < 2; ++h)  // fields of eight bits have their sign where a byte has it
-        sign.of[h] =
-            base_bits == 8 ? _mm256_cmpgt_epi8(_mm256_setzero_si256(), m.of[h]) : _mm256_cmpgt_epi8(m.of[h], most);
-      const uint64_t minus = planes ? TopBits(sign.of[0], sign.of[1]) : 0;
-      if constexpr (kLooksUp) {
-        const Two escapes = {
-            {_mm256_shuffle_epi8(table.escapes, m.of[0]), _mm256_shuffle_epi8(table.escapes, m.of[1])}};
-        const Two grow = plane.Take<kAll>(escapes, minus);
-        for (int h = 0; h < 2; ++h) m.of[h] = _mm256_sub_epi8(_mm256_shuffle_epi8(table.value, m.of[h]), grow.of[h]);
-      } else {
-        for (int h = 0; h < 2; ++h) m.of[h] = _mm256_and_si256(m.of[h], most);
-        if (planes) plane.Grow<kAll>(&m, minus);
-      }
-      if constexpr (last) {
-        for (int h = 0; h < 2; ++h) m.of[h] = _mm256_add_epi8(_mm256_xor_si256(m.of[h], sign.of[h]), shift);
-      } else {
-        StoreTwo(sign, signs + g * kPlaneGroup);
-        negative[g] = minus;
-      }
+      for (int h = 0; h < 2; ++h) m.of[h] = _mm256_and_si256(m.of[h], most);
+      if (planes) plane.Grow<!last>(&m, minus);
+    }
+    if constexpr (!last) {
+      StoreTwo(sign, signs + g * kPlaneGroup);
+      negative[g] = minus;
+    } else if constexpr (!kSignStays) {
+      for (int h = 0; h < 2; ++h) m.of[h] = _mm256_add_epi8(_mm256_xor_si256(m.of[h], sign.of[h]), shift);
     }
     StoreTwo(m, to);
   }

@@ -210,10 +210,6 @@ void AppendTo(std::vector<std::byte>* out, const T* from, size_t count) {
   out->insert(out->end(), bytes, bytes + count * sizeof(T));
 }
 
-}  // namespace
-
-namespace {
-
 using Counts = std::array<uint64_t, 256>;  // of single values, those beyond a byte at its ends
 
 // Of panels 0, every, 2 every, …

@@ -94,7 +94,7 @@ class Bench {
                       "`sotto eval wer` compare it by what it hears",
                       planned.dir.name));
     if (!planned.fits) return Refusal(planned);
-    found_.kv = kv_ = planned.layout.choice.kv->name;
+    found_.kv = planned.layout.choice.kv->name;
     context_ = planned.layout.model->info().context;
     return planned;
   }
@@ -138,7 +138,7 @@ class Bench {
 
   std::vector<std::string> Shared() const {
     std::vector<std::string> a = {
-        "--context", std::to_string(context_), "--kv", kv_, "--weights", "auto", "--resident", "all", "--json"};
+        "--context", std::to_string(context_), "--kv", found_.kv, "--weights", "auto", "--resident", "all", "--json"};
     if (request_.threads > 0) a.insert(a.end(), {"--threads", std::to_string(request_.threads)});
     return a;
   }
@@ -218,7 +218,7 @@ class Bench {
   const std::atomic<bool>& stop_;
   LowmemProgress progress_;
   Workplace place_;
-  std::string packed_, kv_;
+  std::string packed_;
   int64_t context_ = 0;
   std::vector<int32_t> prompt_ids_, ids_;  // ids_: over which KL is measured
   Lowmem found_;

@@ -9,7 +9,7 @@
 #include <cstring>
 #include <filesystem>
 
-#include "engine/fit/figures.h"
+#include "engine/fit/record.h"
 
 namespace sotto {
 

@@ -17,8 +17,6 @@
 
 namespace sotto {
 
-inline constexpr char kFiguresName[] = "quality.json";
-
 enum Measure { kKl, kPerplexity, kWer, kAccuracy };
 struct MeasureFacts {
   const char* name;     // of a floor, and of a column

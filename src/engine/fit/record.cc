@@ -10,7 +10,6 @@
 #include "base/bytes.h"
 #include "base/file.h"
 #include "codec/checksum.h"
-#include "engine/fit/figures.h"
 #include "weights/hub_cache.h"
 
 namespace sotto {

@@ -20,6 +20,8 @@ struct FileState {
 Result<FileState> StateOf(const std::string& path, Code code = Code::kBadModel);
 std::string ChecksumText(uint64_t checksum);
 
+// What was measured of a model lies beside it under this name (figures.h).
+inline constexpr char kFiguresName[] = "quality.json";
 // What a model reads; not what was measured of it.
 std::vector<std::string> FilesOf(const ModelDir& dir);
 // Of names, sizes, times and beginnings of all of these, wherever they lie.
