@@ -46,7 +46,7 @@ TEST(Allocations, AWindowIsHeardAndDecodedWithoutASingleOne) {
     lane.tokens.reserve(static_cast<size_t>(engine->model().info().context));
     DecodeLane* lanes[] = {&lane};
     StartHeapCount();
-    Must(engine->Hear(samples, 0));
+    Must(engine->Hear({samples}, 0));
     const bool ok = decoder.Decode(lanes, 32, kGoOn).ok();
     const HeapCount count = StopHeapCount();
     if (!count.available) GTEST_SKIP() << "malloc cannot be counted under a sanitizer";

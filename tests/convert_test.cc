@@ -124,7 +124,9 @@ TEST_P(ConvertGguf, HoldsWhatTheQuantizerMakesOfEachTensor) {
     const bool matrix = t.rank == 2;
     if (family->paired_heads && (name.find("q_proj") != name.npos || name.find("k_proj") != name.npos))
       want = Paired(want, matrix ? 256 : 1, 64);
-    if (!matrix) EXPECT_EQ(t.type->name, "F32") << t.name;
+    if (!matrix) {
+      EXPECT_EQ(t.type->name, "F32") << t.name;
+    }
     std::vector<std::byte> blocks(t.bytes);
     QuantizerOf(*t.type).value()(want.data(), static_cast<int64_t>(want.size()), blocks.data());
     DequantizerOf(*t.type).value()(blocks.data(), static_cast<int64_t>(want.size()), want.data());
@@ -270,7 +272,9 @@ TEST(Convert, AGgufFileBecomesAnotherAsItsOriginalDoes) {
       const Status read = files.ForEachTensor([&](const GgufTensor& t) -> Status {
         const std::vector<float> got = Floats(files.file(t.file), t.offset, t.bytes, *t.type);
         const auto [it, first] = tensors.emplace(t.name, got);
-        if (!first && t.name != "rope_freqs.weight") EXPECT_EQ(it->second, got) << t.name;
+        if (!first && t.name != "rope_freqs.weight") {
+          EXPECT_EQ(it->second, got) << t.name;
+        }
         return {};
       });
       EXPECT_TRUE(read.ok());

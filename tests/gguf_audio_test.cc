@@ -112,6 +112,7 @@ TEST_P(GgufAudio, TwoFilesAreTheDirectory) {
   const int32_t placeholder = AudioPlaceholder(config_).value();
   const Json cases = Must(ReadJson(kGolden + "audio_llms/" + GetParam().name + "/expected.json", Code::kBadInput));
   for (const Json& one : cases) {
+    if (one.contains("joined")) continue;  // the same windows: audio_llm_golden_test.cc
     std::vector<std::string> audios, warnings;
     for (const Json& name : one["audio"]) audios.push_back(kGolden + "whisper/audio/" + name.get<std::string>());
     TextSession session(*engine);

@@ -126,7 +126,9 @@ TEST(Sensitivity, PackingByItHelpsAndIsPredicted) {
   const Packed seen = Must(Inspect(dir / "out"));
   EXPECT_NEAR(seen.predicted_kl, predicted, 0.01 * predicted);
   for (const PackedTensor& t : seen.tensors) {
-    if (t.packed()) EXPECT_NEAR(t.sensitivity, s.Find(t.name)->value, 1e-3 * t.sensitivity) << t.name;
+    if (t.packed()) {
+      EXPECT_NEAR(t.sensitivity, s.Find(t.name)->value, 1e-3 * t.sensitivity) << t.name;
+    }
   }
   EXPECT_THAT(RunSotto({"inspect", dir / "out"}).out, HasSubstr("predicted KL"));
 }

@@ -76,12 +76,12 @@ TEST_P(WhisperGolden, MelEncoderAndLogits) {
   const std::vector<float> samples = FirstWindow();
   const NpyArray mel = Array("mel.npy");
   const int64_t every = expected_["mel"]["every_nth_frame"];
-  const View m = engine_->ComputeMel(samples);
+  const View m = engine_->ComputeMel({samples});
   for (int64_t i = 0; i < mel.shape[0]; ++i)
     for (int64_t t = 0; t < mel.shape[1]; ++t)
       ASSERT_NEAR(m.F32(t * every)[i], mel.values[static_cast<size_t>(i * mel.shape[1] + t)], 1e-4) << i << " " << t;
 
-  const View states = Must(engine_->Hear(samples, 0));
+  const View states = Must(engine_->Hear({samples}, 0));
   const NpyArray encoder = Array("encoder.npy");
   const int64_t nth = expected_["encoder"]["every_nth_position"];
   const float bound = kTolerance * MaxAbs(encoder.values);
@@ -118,7 +118,7 @@ TEST_P(WhisperGolden, MelEncoderAndLogits) {
 }
 
 TEST_P(WhisperGolden, GreedyContinuationOf64Tokens) {
-  Must(engine_->Hear(FirstWindow(), 0));
+  Must(engine_->Hear({FirstWindow()}, 0));
   const std::vector<int32_t> prompt = expected_["greedy"]["prompt"], want = expected_["greedy"]["ids"];
   std::vector<int32_t> ids;
   decoder_->Greedy(
@@ -127,7 +127,7 @@ TEST_P(WhisperGolden, GreedyContinuationOf64Tokens) {
 }
 
 TEST_P(WhisperGolden, GenerateAsTransformersDoes) {
-  Must(engine_->Hear(FirstWindow(), 0));
+  Must(engine_->Hear({FirstWindow()}, 0));
   for (const char* key : {"generate", "generate_timestamps", "generate_previous", "generate_detected", "translate"}) {
     if (!expected_.contains(key)) continue;
     const Json& want = expected_[key];
@@ -145,7 +145,7 @@ TEST_P(WhisperGolden, GenerateAsTransformersDoes) {
 
 TEST_P(WhisperGolden, DetectsTheLanguage) {
   if (!expected_.contains("detect_language")) GTEST_SKIP() << "an English-only checkpoint has no language to detect";
-  Must(engine_->Hear(FirstWindow(), 0));
+  Must(engine_->Hear({FirstWindow()}, 0));
   const int32_t id = decoder_->DetectLanguage(0);
   EXPECT_EQ(engine_->tokens().LanguageId(expected_["detect_language"]["language"].get<std::string>()), id);
 }
@@ -163,7 +163,7 @@ TEST_P(WhisperGolden, LongFormWindowsAndTokens) {
     const std::span<const float> samples = Must(window.At(seek * 160));
     const int64_t frames = static_cast<int64_t>(samples.size()) / 160;
     ASSERT_EQ(frames, w["frames"].get<int64_t>());
-    Must(engine_->Hear(samples, 0));
+    Must(engine_->Hear({samples}, 0));
     const DecodeLane lane = Generate(w, true);
     EXPECT_EQ(lane.tokens, w["ids"].get<std::vector<int32_t>>());
     seek += CutSegments(engine_->tokens(), lane.tokens, frames).advance;
@@ -176,7 +176,7 @@ TEST_P(WhisperGolden, Int8LogitsStayWithinTheirBound) {
   const NpyArray want = Array("logits.npy");
   const std::vector<int32_t> ids = expected_["logits"]["ids"];
   const std::unique_ptr<Engine> small = Open(GetParam().name, "int8");
-  Must(small->Hear(samples, 0));
+  Must(small->Hear({samples}, 0));
   WhisperDecoder decoder(small->model(), small->ops(), small->tokens(), small->run(kGenerate), 1);
   std::vector<float> got;
   std::vector<int32_t> none;
@@ -204,7 +204,7 @@ TEST_P(WhisperGolden, BatchesEqualSingles) {
   std::vector<DecodeLane*> pointers;
   for (int32_t i = 0; i < 3; ++i) {
     // Each hears another part of the audio, the last one the whole of it.
-    Must(batch->Hear(std::span(samples).subspan(i == 2 ? 0 : static_cast<size_t>(i) * 8000), i));
+    Must(batch->Hear({std::span(samples).subspan(i == 2 ? 0 : static_cast<size_t>(i) * 8000)}, i));
     lanes[static_cast<size_t>(i)].sequence = i;
     lanes[static_cast<size_t>(i)].prompt = want["prompt"].get<std::vector<int32_t>>();
     lanes[static_cast<size_t>(i)].timestamps = false;
@@ -213,7 +213,7 @@ TEST_P(WhisperGolden, BatchesEqualSingles) {
   ASSERT_TRUE(decoder.Decode(pointers, want["limit"], kGoOn).ok());
   EXPECT_EQ(lanes[2].tokens, want["ids"].get<std::vector<int32_t>>());
   for (int32_t i = 0; i < 3; ++i) {
-    Must(engine_->Hear(std::span(samples).subspan(i == 2 ? 0 : static_cast<size_t>(i) * 8000), 0));
+    Must(engine_->Hear({std::span(samples).subspan(i == 2 ? 0 : static_cast<size_t>(i) * 8000)}, 0));
     EXPECT_EQ(Generate(want, false).tokens, lanes[static_cast<size_t>(i)].tokens) << i;
   }
 }

@@ -41,7 +41,8 @@ TEST(GoldenAudio, MelEqualsTransformers) {
     auto* scratch = static_cast<std::byte*>(std::aligned_alloc(64, RoundUp(LogMel::ScratchBytes(p, 1).n, 64)));
     const LogMel mel = LogMel::Create(p, {tables, LogMel::TableBytes(p).n}).value();
     std::vector<float> got(static_cast<size_t>(p.frames() * p.n_mels));
-    mel.Compute(heard.samples, {reinterpret_cast<std::byte*>(got.data()), DType::kF32, p.frames(), p.n_mels, p.n_mels},
+    mel.Compute({heard.samples},
+                {reinterpret_cast<std::byte*>(got.data()), DType::kF32, p.frames(), p.n_mels, p.n_mels},
                 {scratch, LogMel::ScratchBytes(p, 1).n}, nullptr);
     std::free(tables);
     std::free(scratch);

@@ -108,9 +108,10 @@ double LogMel::Weight(int64_t mel, int64_t bin) const {
   return bin < band.first || bin >= band.first + band.count ? 0 : weights_[band.offset + bin - band.first];
 }
 
-float LogMel::Frames(std::span<const float> samples, View out, std::byte* scratch, int64_t begin, int64_t end) const {
-  const int64_t n = static_cast<int64_t>(samples.size()), n_fft = params_.n_fft, half = n_fft / 2;
-  // Samples, zeros behind n; what lies beyond is their reflection.
+float LogMel::Frames(const MelWindow& w, View out, std::byte* scratch, int64_t begin, int64_t end) const {
+  const float* samples = w.samples.data();
+  const int64_t n = static_cast<int64_t>(w.samples.size()) + w.after, n_fft = params_.n_fft, half = n_fft / 2;
+  // Samples, zeros behind n; what lies beyond the audio's ends is their reflection.
   const int64_t window = out.rows == params_.frames() ? params_.n_samples : out.rows * params_.hop;
   double* x = reinterpret_cast<double*>(scratch) + 8;
   double* work = x + n_fft * kLanes;
@@ -118,20 +119,21 @@ float LogMel::Frames(std::span<const float> samples, View out, std::byte* scratc
   float largest = kLogFloor;
   for (int64_t f = begin; f < end; f += kLanes) {
     const int64_t lanes = std::min<int64_t>(kLanes, end - f);
-    const bool mirrored = (f + lanes - 1) * params_.hop + half > window;  // the reflection on the right takes part
-    if (f * params_.hop - half >= n && !mirrored) {                       // nothing but zeros
+    const bool mirrored =
+        w.last && (f + lanes - 1) * params_.hop + half > window;  // the reflection on the right takes part
+    if (f * params_.hop - half >= n && !mirrored) {               // nothing but zeros
       for (int64_t l = 0; l < lanes; ++l) std::fill_n(out.F32(f + l), params_.n_mels, kLogFloor);
       continue;
     }
     for (int64_t l = 0; l < kLanes; ++l) {
       const int64_t start = (f + std::min(l, lanes - 1)) * params_.hop - half;
-      if (start >= 0 && start + n_fft <= n) {
+      if (start >= -w.before && start + n_fft <= n) {
         for (int64_t i = 0; i < n_fft; ++i) x[i * kLanes + l] = static_cast<double>(samples[start + i]) * window_[i];
         continue;
       }
       for (int64_t i = 0; i < n_fft; ++i) {
-        int64_t at = start + i < 0 ? -(start + i) : start + i;
-        if (at >= window) at = 2 * (window - 1) - at;
+        int64_t at = start + i < -w.before ? -(start + i) : start + i;
+        if (w.last && at >= window) at = 2 * (window - 1) - at;
         x[i * kLanes + l] = at < n ? static_cast<double>(samples[at]) * window_[i] : 0;
       }
     }
@@ -154,9 +156,11 @@ float LogMel::Frames(std::span<const float> samples, View out, std::byte* scratc
   return largest;
 }
 
-void LogMel::Compute(std::span<const float> samples, View out, std::span<std::byte> scratch, Threads* threads) const {
+float LogMel::Compute(const MelWindow& window, View out, std::span<std::byte> scratch, Threads* threads) const {
   const int count = threads == nullptr ? 1 : threads->count();
-  CHECK(static_cast<int64_t>(samples.size()) <= std::min(params_.n_samples, (out.rows + 1) * params_.hop - 1));
+  CHECK(static_cast<int64_t>(window.samples.size()) <= std::min(params_.n_samples, (out.rows + 1) * params_.hop - 1));
+  // The first window has nothing before it, the others all that a frame reaches back to.
+  CHECK(window.before == 0 || window.before >= params_.n_fft / 2);
   CHECK(out.dtype == DType::kF32 && out.rows >= 1 && out.rows <= params_.frames() && out.cols == params_.n_mels);
   CHECK(scratch.size() >= ScratchBytes(params_, count).n && reinterpret_cast<uintptr_t>(scratch.data()) % kAlign == 0);
   const uint64_t each = ThreadDoubles(params_) * sizeof(double);
@@ -167,7 +171,7 @@ void LogMel::Compute(std::span<const float> samples, View out, std::span<std::by
   const auto transform = [&](int64_t begin, int64_t end, int thread) {
     float* largest = largest_of(thread);
     *largest =
-        std::max(*largest, Frames(samples, out, scratch.data() + static_cast<uint64_t>(thread) * each, begin, end));
+        std::max(*largest, Frames(window, out, scratch.data() + static_cast<uint64_t>(thread) * each, begin, end));
   };
   float floor = kLogFloor;
   const auto finish = [&](int64_t begin, int64_t end, int) {
@@ -181,12 +185,15 @@ void LogMel::Compute(std::span<const float> samples, View out, std::span<std::by
   } else {
     threads->For(out.rows, 64, transform);
   }
-  for (int t = 0; t < count; ++t) floor = std::max(floor, *largest_of(t) - 8.f);
+  float largest = kLogFloor;
+  for (int t = 0; t < count; ++t) largest = std::max(largest, *largest_of(t));
+  floor = std::max(floor, std::max(largest, window.largest) - 8.f);
   if (threads == nullptr) {
     finish(0, out.rows, 0);
   } else {
     threads->For(out.rows, 256, finish);
   }
+  return largest;
 }
 
 }  // namespace sotto

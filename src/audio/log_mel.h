@@ -30,6 +30,17 @@ struct MelParams {
   int64_t frames() const { return n_samples / hop; }
 };
 
+// One window of an audio. Alone, it is the whole audio: reflected at its ends. A part of a longer one is heard as it is cut from
+// the spectrogram of the whole (transformers' VoxtralProcessor): frames at its edges see the samples beside it, and the floor is
+// the whole's.
+struct MelWindow {
+  std::span<const float> samples;
+  int64_t before = 0,
+          after = 0;    // samples of the audio in memory right before and behind these: n_fft / 2, fewer at its ends
+  bool last = true;     // the audio ends in this window
+  float largest = -10;  // log10 of the largest mel power of the audio, if it is in another window
+};
+
 class LogMel {
  public:
   // kBadModel: parameters that can't be (or that no Whisper has): the sizes below are 0 for them.
@@ -41,11 +52,11 @@ class LogMel {
   // `tables` has TableBytes(params), aligned to 64 bytes, and outlives this.
   static Result<LogMel> Create(const MelParams& params, std::span<std::byte> tables);
 
-  // `samples` (at most the window's, the rest counts as zeros) to `out` [frames, n_mels] fp32: all
+  // The window (at most n_samples, the rest counts as zeros) to `out` [frames, n_mels] fp32: all
   // frames(), or fewer of a shorter window of frames * hop samples. `scratch` has
   // ScratchBytes(params, threads->count()), aligned to 64 bytes. Allocates nothing. `threads` may be null. The numbers
-  // don't depend on the threads.
-  void Compute(std::span<const float> samples, View out, std::span<std::byte> scratch, Threads* threads) const;
+  // don't depend on the threads. Returns log10 of the window's own largest mel power.
+  float Compute(const MelWindow& window, View out, std::span<std::byte> scratch, Threads* threads) const;
 
   const MelParams& params() const { return params_; }
   // Filter weight of a frequency bin, for tests.
@@ -57,7 +68,7 @@ class LogMel {
   };
   LogMel() = default;
   // Frames [begin, end) as log10 into `out`; returns the largest value.
-  float Frames(std::span<const float> samples, View out, std::byte* scratch, int64_t begin, int64_t end) const;
+  float Frames(const MelWindow& w, View out, std::byte* scratch, int64_t begin, int64_t end) const;
 
   MelParams params_;
   RealFft fft_;

@@ -27,7 +27,7 @@ struct Mel {
   std::vector<float> operator()(std::span<const float> samples, Threads* threads = nullptr) {
     const MelParams& p = mel.params();
     std::vector<float> out(static_cast<size_t>(p.frames() * p.n_mels), 99.f);
-    mel.Compute(samples, {reinterpret_cast<std::byte*>(out.data()), DType::kF32, p.frames(), p.n_mels, p.n_mels},
+    mel.Compute({samples}, {reinterpret_cast<std::byte*>(out.data()), DType::kF32, p.frames(), p.n_mels, p.n_mels},
                 Aligned(scratch), threads);
     return out;
   }

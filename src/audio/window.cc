@@ -19,24 +19,25 @@ double Energy(std::span<const float> samples) {
 
 }  // namespace
 
-SlidingWindow::SlidingWindow(SampleStream& stream, std::span<float> memory, int64_t n_samples)
-    : stream_(stream), memory_(memory), n_samples_(n_samples) {
-  CHECK(n_samples > 0 && memory.size() >= MemorySamples(n_samples));
-  memory_ = memory.first(MemorySamples(n_samples));
+SlidingWindow::SlidingWindow(SampleStream& stream, std::span<float> memory, int64_t n_samples, int64_t context)
+    : stream_(stream), memory_(memory), n_samples_(n_samples), context_(context) {
+  CHECK(n_samples > 0 && context >= 0 && memory.size() >= MemorySamples(n_samples, context));
+  memory_ = memory.first(MemorySamples(n_samples, context));
 }
 
 Result<std::span<const float>> SlidingWindow::At(int64_t start) {
   CHECK(start >= position_);
   position_ = start;
-  const int64_t drop = std::min(start - first_, held_);
+  const int64_t keep = std::max(start - context_, first_);  // the first sample that stays
+  const int64_t drop = std::min(keep - first_, held_);
   if (drop > 0) {
     std::memmove(memory_.data(), memory_.data() + drop, static_cast<size_t>(held_ - drop) * sizeof(float));
     first_ += drop;
     held_ -= drop;
   }
-  while (!ended_ && held_ < n_samples_ + 1) {
-    if (first_ < start) {  // samples that no window hears
-      const int64_t skip = std::min<int64_t>(start - first_, static_cast<int64_t>(memory_.size()));
+  while (!ended_ && first_ + held_ < start + n_samples_ + std::max<int64_t>(context_, 1)) {
+    if (first_ < keep) {  // samples that no window hears
+      const int64_t skip = std::min<int64_t>(keep - first_, static_cast<int64_t>(memory_.size()));
       const int64_t got = TRY(stream_.Read(memory_.first(static_cast<size_t>(skip))));
       first_ += got;
       ended_ = got < skip;
@@ -47,8 +48,10 @@ Result<std::span<const float>> SlidingWindow::At(int64_t start) {
     held_ += got;
     ended_ = got < static_cast<int64_t>(room.size());
   }
-  if (first_ < start) return std::span<const float>();
-  return std::span<const float>(memory_.first(static_cast<size_t>(std::min(held_, n_samples_))));
+  const int64_t before = start - first_;
+  if (held_ <= before) return std::span<const float>();
+  return std::span<const float>(
+      memory_.subspan(static_cast<size_t>(before), static_cast<size_t>(std::min(held_ - before, n_samples_))));
 }
 
 bool IsSilent(std::span<const float> samples) {

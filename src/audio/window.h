@@ -8,6 +8,7 @@
 //     start += Hear(samples);
 //   }
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <span>
 
@@ -22,14 +23,21 @@ class SlidingWindow {
  public:
   // Samples read beyond a window, so that the end of the audio is known when a window reaches it exactly.
   static constexpr int64_t kBlock = 4096;
-  static constexpr uint64_t MemorySamples(int64_t n_samples) { return static_cast<uint64_t>(n_samples + kBlock); }
+  static constexpr uint64_t MemorySamples(int64_t n_samples, int64_t context = 0) {
+    return static_cast<uint64_t>(n_samples + 2 * context + kBlock);
+  }
 
-  // `memory` has MemorySamples(n_samples) floats; it and `stream` outlive the window.
-  SlidingWindow(SampleStream& stream, std::span<float> memory, int64_t n_samples);
+  // `memory` has MemorySamples(n_samples, context) floats; it and `stream` outlive the window. `context`: samples that stay
+  // in memory on either side of a window, before its first and behind its last one.
+  SlidingWindow(SampleStream& stream, std::span<float> memory, int64_t n_samples, int64_t context = 0);
 
   // Samples [start, start + n_samples) of the stream, fewer at its end, none behind it. Valid until the next call.
   // REQUIRES start >= every earlier start. Errors are the stream's.
   Result<std::span<const float>> At(int64_t start);
+
+  // Samples of the audio that lie in memory right before and behind the last window: `context`, fewer at the audio's ends.
+  int64_t before() const { return std::min(context_, position_ - first_); }
+  int64_t after() const { return std::clamp<int64_t>(total_samples() - position_ - n_samples_, 0, context_); }
 
   // The last window reaches the end of the audio: no sample follows it.
   bool end_of_audio() const { return ended_ && position_ + n_samples_ >= total_samples(); }
@@ -41,7 +49,7 @@ class SlidingWindow {
  private:
   SampleStream& stream_;
   std::span<float> memory_;
-  int64_t n_samples_;
+  int64_t n_samples_, context_;
   int64_t first_ = 0, held_ = 0;  // memory holds samples [first_, first_ + held_) of the stream
   int64_t position_ = 0;
   bool ended_ = false;

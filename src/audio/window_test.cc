@@ -37,13 +37,19 @@ TEST(SlidingWindow, RandomStartsGiveSlicesBitForBit) {
   for (int64_t length : {0, 1, 999, 1000, 1001, 5096, 5097, 50000, 123457}) {
     for (int64_t n : {1, 160, 1000}) {
       for (int trial = 0; trial < 5; ++trial) {
+        const int64_t context = trial % 3 * 100;
         PatternStream stream(length);
-        std::vector<float> memory(SlidingWindow::MemorySamples(n));
-        SlidingWindow window(stream, memory, n);
+        std::vector<float> memory(SlidingWindow::MemorySamples(n, context));
+        SlidingWindow window(stream, memory, n, context);
         for (int64_t start = 0; start < length + 3000;) {
           const std::span<const float> got = window.At(start).value();
           ASSERT_EQ(static_cast<int64_t>(got.size()), std::clamp<int64_t>(length - start, 0, n));
           for (size_t i = 0; i < got.size(); ++i) ASSERT_EQ(got[i], Pattern(start + static_cast<int64_t>(i)));
+          const bool some = !got.empty();
+          ASSERT_TRUE(!some || window.before() == std::min(start, context)) << start;
+          ASSERT_TRUE(!some || window.after() == std::clamp<int64_t>(length - start - n, 0, context)) << start;
+          for (int64_t i = -window.before(); some && i < 0; ++i) ASSERT_EQ(got.data()[i], Pattern(start + i));
+          for (int64_t i = n; some && i < n + window.after(); ++i) ASSERT_EQ(got.data()[i], Pattern(start + i));
           ASSERT_EQ(window.end_of_audio(), start + n >= length) << length << " " << start;
           if (window.end_of_audio()) {
             ASSERT_EQ(window.total_samples(), length);

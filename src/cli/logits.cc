@@ -1,8 +1,6 @@
 // sotto logits: the network's raw numbers, for anyone who compares engines, and for our own goldens.
 #include <fmt/format.h>
 
-#include "audio/stream.h"
-#include "audio/window.h"
 #include "base/npy.h"
 #include "cli/options.h"
 #include "engine/audio_prompt.h"
@@ -21,18 +19,6 @@ struct Options {
   int64_t greedy = 0;
   bool ignore_eos = false;
 };
-
-// The first window of the file; the rest is not heard.
-Result<std::span<const float>> FirstWindow(const Options& o, Engine* engine, std::optional<AudioStream>* stream,
-                                           std::optional<SlidingWindow>* window) {
-  const EngineSlots& slots = engine->layout().slots;
-  const sotto::Run run = engine->run(kRunning);
-  stream->emplace(TRY(AudioStream::Open(o.audio, run[slots.stream[0]])));
-  const std::span<std::byte> memory = run[slots.window[0]];
-  window->emplace(**stream, std::span(reinterpret_cast<float*>(memory.data()), memory.size() / sizeof(float)),
-                  engine->planned().mel.n_samples);
-  return (*window)->At(0);
-}
 
 Status WriteStage(const std::string& path, const View& x, bool transposed) {
   if (!transposed) {
@@ -79,9 +65,9 @@ Status WriteStages(const Options& o, Engine& engine) {
     AudioWindows windows = TRY(AudioWindows::Open(engine, o.audio));
     if (!counting) npy.emplace(TRY(NpyWriter::Create(o.out, rows, cols)));
     for (;;) {
-      const std::span<const float> samples = TRY(windows.Next());
-      if (samples.empty()) break;
-      const View vectors = TRY(engine.Hear(samples, 0));
+      const MelWindow window = TRY(windows.Next());
+      if (window.samples.empty()) break;
+      const View vectors = TRY(engine.Hear(window, 0));
       const View x = o.stage == "encoder" ? engine.model().States(engine.run(kEncode)) : vectors;
       rows += counting ? x.rows : 0;
       cols = x.cols;
@@ -142,12 +128,11 @@ Status Logits(const Options& o) {
 
   if (info.type != "encoder-decoder" && o.stage != "mel") return DecoderLogits(o, *engine);
   if (o.audio.empty()) return Usage("--audio is missing: this model's decoder listens to an audio window");
-  std::optional<AudioStream> stream;
-  std::optional<SlidingWindow> window;
-  const std::span<const float> samples = TRY(FirstWindow(o, engine.get(), &stream, &window));
+  AudioWindows windows = TRY(AudioWindows::Open(*engine, o.audio));
+  const MelWindow window = TRY(windows.Next());  // the rest is not heard
   if (o.stage == "projector") return Usage("--stage projector has no effect here: an encoder-decoder has none");
-  if (o.stage == "mel") return WriteStage(o.out, engine->ComputeMel(samples), /*transposed=*/true);
-  const View states = TRY(engine->Hear(samples, 0));
+  if (o.stage == "mel") return WriteStage(o.out, engine->ComputeMel(window), /*transposed=*/true);
+  const View states = TRY(engine->Hear(window, 0));
   if (o.stage == "encoder") return WriteStage(o.out, states, /*transposed=*/false);
 
   const WhisperTokens none{};

@@ -6,35 +6,74 @@
 
 namespace sotto {
 
-AudioWindows::AudioWindows(Engine& engine, std::string path, AudioStream stream)
-    : engine_(&engine), path_(std::move(path)), stream_(std::make_unique<AudioStream>(std::move(stream))) {
-  const std::span<std::byte> memory = engine.run(kRunning)[engine.layout().slots.window[0]];
+Result<AudioWindows> AudioWindows::Open(Engine& engine, const std::string& path) {
+  AudioWindows windows(engine, path);
+  TRY(windows.Rewind());
+  return windows;
+}
+
+Status AudioWindows::Rewind() {
+  const EngineSlots& slots = engine_->layout().slots;
+  const Planned& planned = engine_->planned();
+  window_.reset();
+  stream_.reset();  // its memory is the next one's
+  stream_ = std::make_unique<AudioStream>(TRY(AudioStream::Open(path_, engine_->run(kRunning)[slots.stream[0]])));
+  const std::span<std::byte> memory = engine_->run(kRunning)[slots.window[0]];
   window_ = std::make_unique<SlidingWindow>(
       *stream_, std::span(reinterpret_cast<float*>(memory.data()), memory.size() / sizeof(float)),
-      engine.planned().mel.n_samples);
+      planned.mel.n_samples, WindowContext(engine_->model().info(), planned.mel));
+  heard_ = 0;
+  return {};
 }
 
-Result<AudioWindows> AudioWindows::Open(Engine& engine, const std::string& path) {
-  AudioStream stream = TRY(AudioStream::Open(path, engine.run(kRunning)[engine.layout().slots.stream[0]]));
-  return AudioWindows(engine, path, std::move(stream));
+Result<MelWindow> AudioWindows::Window() {
+  MelWindow window{.samples = TRY(window_->At(heard_ * engine_->planned().mel.n_samples)), .largest = largest_};
+  if (WindowContext(engine_->model().info(), engine_->planned().mel) == 0) return window;  // each is heard on its own
+  window.before = window_->before();
+  window.after = window_->after();
+  window.last = window_->end_of_audio();
+  return window;
 }
 
-Result<std::span<const float>> AudioWindows::Next() {
+Status AudioWindows::FindLargest(MelWindow window) {
+  if (!FileExists(path_)) {  // a pipe is read once
+    loudness_unknown_ = true;
+    return {};
+  }
+  for (; !window.samples.empty(); window = TRY(Window())) {
+    float own = 0;
+    engine_->ComputeMel(window, &own);
+    largest_ = std::max(largest_, own);
+    ++heard_;
+  }
+  return Rewind();
+}
+
+Result<MelWindow> AudioWindows::Next() {
   const int64_t most = engine_->model().info().audio_windows;
-  const std::span<const float> samples = TRY(window_->At(heard_ * engine_->planned().mel.n_samples));
+  MelWindow window = TRY(Window());
   if (most > 0 && heard_ == most) {
-    cut_ = !samples.empty();
-    return std::span<const float>();
+    cut_ = !window.samples.empty();
+    return MelWindow{};
+  }
+  if (heard_ == 0 && !window.last) {
+    TRY(FindLargest(window));
+    window = TRY(Window());
   }
   ++heard_;
-  return samples;
+  return window;
 }
 
 std::vector<std::string> AudioWindows::Warnings() const {
   std::vector<std::string> all = stream_->warnings();
+  const double seconds = static_cast<double>(heard_ * engine_->planned().mel.n_samples) / kSampleRate;
   if (cut_)
-    all.push_back(fmt::format("{}: this model hears {:g} s of an audio, the rest was not heard", path_,
-                              static_cast<double>(heard_ * engine_->planned().mel.n_samples) / kSampleRate));
+    all.push_back(fmt::format("{}: this model hears {:g} s of an audio, the rest was not heard", path_, seconds));
+  if (loudness_unknown_)
+    all.push_back(
+        fmt::format("{}: a pipe is read once, so each window was heard by its own loudest moment instead of the whole "
+                    "audio's; give a file",
+                    path_ == "-" ? "standard input" : path_));
   return all;
 }
 
@@ -55,9 +94,9 @@ struct Prompt {
     AudioWindows windows = TRY(AudioWindows::Open(engine, path));
     int64_t taken = 0;
     for (;;) {
-      const std::span<const float> samples = TRY(windows.Next());
-      if (samples.empty()) break;
-      const View vectors = TRY(engine.Hear(samples, 0));
+      const MelWindow window = TRY(windows.Next());
+      if (window.samples.empty()) break;
+      const View vectors = TRY(engine.Hear(window, 0));
       std::vector<int32_t> rows(static_cast<size_t>(vectors.rows));
       for (size_t i = 0; i < rows.size(); ++i) rows[i] = -1 - static_cast<int32_t>(i);
       TRY(Read(rows));

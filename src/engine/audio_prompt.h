@@ -12,23 +12,30 @@
 
 namespace sotto {
 
-// The windows of one audio file, one after the other, in the engine's memory. One at a time.
+// The windows of one audio file, one after the other, in the engine's memory. One at a time. An audio-language model hears parts of
+// one spectrogram, whose floor is the whole audio's: a file longer than a window is read twice, first for its loudest moment.
 class AudioWindows {
  public:
   static Result<AudioWindows> Open(Engine& engine, const std::string& path);
-  // The next window; empty behind the last one that the model hears. Valid until the next call.
-  Result<std::span<const float>> Next();
+  // The next window; without samples behind the last one that the model hears. Valid until the next call.
+  Result<MelWindow> Next();
   // What was missing, damaged or not heard; complete after Next has been empty.
   std::vector<std::string> Warnings() const;
 
  private:
-  AudioWindows(Engine& engine, std::string path, AudioStream stream);
+  AudioWindows(Engine& engine, std::string path) : engine_(&engine), path_(std::move(path)) {}
+  Status Rewind();
+  Result<MelWindow> Window();
+  // Reads the whole audio for largest_; the first window is in memory.
+  Status FindLargest(MelWindow window);
+
   Engine* engine_;
   std::string path_;
   std::unique_ptr<AudioStream> stream_;  // the window points to it
   std::unique_ptr<SlidingWindow> window_;
-  int64_t heard_ = 0;  // windows
-  bool cut_ = false;
+  int64_t heard_ = 0;    // windows
+  float largest_ = -10;  // MelWindow::largest
+  bool cut_ = false, loudness_unknown_ = false;
 };
 
 struct PromptCount {

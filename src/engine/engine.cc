@@ -122,15 +122,16 @@ Status Engine::TakeMemory() {
   });
 }
 
-View Engine::ComputeMel(std::span<const float> samples) {
-  const View mel = model().Mel(run(kEncode), static_cast<int64_t>(samples.size()));
-  mel_->Compute(samples, mel, run(kEncode)[layout().slots.mel_scratch], threads_.get());
+View Engine::ComputeMel(const MelWindow& window, float* largest) {
+  const View mel = model().Mel(run(kEncode), static_cast<int64_t>(window.samples.size()));
+  const float own = mel_->Compute(window, mel, run(kEncode)[layout().slots.mel_scratch], threads_.get());
+  if (largest != nullptr) *largest = own;
   return mel;
 }
 
-Result<View> Engine::Hear(std::span<const float> samples, int32_t sequence) {
-  ComputeMel(samples);
-  const View heard = model().Encode(*ops_, run(kEncode), static_cast<int64_t>(samples.size()), sequence);
+Result<View> Engine::Hear(const MelWindow& window, int32_t sequence) {
+  ComputeMel(window);
+  const View heard = model().Encode(*ops_, run(kEncode), static_cast<int64_t>(window.samples.size()), sequence);
   TRY(passed());
   return heard;
 }

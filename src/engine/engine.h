@@ -32,9 +32,10 @@ class Engine {
   Status passed() const;
   const LayerStream* stream() const { return stream_.get(); }
 
-  // Log-mel of one window's samples into the model's input, and the encoder over it: what Model::Encode gives.
-  Result<View> Hear(std::span<const float> samples, int32_t sequence);
-  View ComputeMel(std::span<const float> samples);
+  // Log-mel of one window into the model's input, and the encoder over it: what Model::Encode gives.
+  Result<View> Hear(const MelWindow& window, int32_t sequence);
+  // `largest`, if given: log10 of the window's own largest mel power.
+  View ComputeMel(const MelWindow& window, float* largest = nullptr);
 
  private:
   Engine();

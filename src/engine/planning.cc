@@ -84,6 +84,10 @@ uint64_t MaxPromptBytes(int64_t context) {
   return std::max<uint64_t>(64 * kKiB, SatMul(8, static_cast<uint64_t>(context)));
 }
 
+int64_t WindowContext(const ModelInfo& info, const MelParams& mel) {
+  return info.type == "audio-llm" && info.audio_windows != 1 ? mel.n_fft / 2 : 0;
+}
+
 Result<Layout> LayOut(const Planned& p, const PlanRequest& request, const Choice& choice) {
   Layout l;
   l.choice = choice;
@@ -116,8 +120,10 @@ Result<Layout> LayOut(const Planned& p, const PlanRequest& request, const Choice
   for (int64_t i = 0; hears && i < choice.batch; ++i) {
     const std::string number = std::to_string(i);
     l.slots.stream.emplace_back(engine.During(kRunning), "stream." + number, AudioStream::BufferBytes(), Role::kAudio);
-    l.slots.window.emplace_back(engine.During(kRunning), "window." + number,
-                                SlidingWindow::MemorySamples(p.mel.n_samples) * sizeof(float), Role::kAudio);
+    l.slots.window.emplace_back(
+        engine.During(kRunning), "window." + number,
+        SlidingWindow::MemorySamples(p.mel.n_samples, WindowContext(l.model->info(), p.mel)) * sizeof(float),
+        Role::kAudio);
   }
   if (request.kept_logits > 0) {
     const auto row = static_cast<uint64_t>(l.model->info().vocab_size) * sizeof(float);

@@ -113,6 +113,9 @@ Result<Layout> LayOut(const Planned& planned, const PlanRequest& request, const 
 uint64_t MaxPromptBytes(int64_t context);
 inline constexpr uint64_t kPromptHeap = 40;
 
+// Samples on either side of a window that its log-mel sees: where windows are parts of one spectrogram.
+int64_t WindowContext(const ModelInfo& info, const MelParams& mel);
+
 // What the kernels must be given for this model.
 ScratchNeed ScratchOf(const Anatomy& anatomy, const Model& model, int threads);
 

@@ -115,7 +115,7 @@ Status Transcriber::Begin(Lane* lane, const FileJob& job, FileResult* result) {
 
 Status Transcriber::HearWindow(Lane* lane, std::span<const float> samples) {
   const WhisperTokens& tokens = engine_->tokens();
-  TRY(engine_->Hear(samples, lane->sequence));
+  TRY(engine_->Hear({samples}, lane->sequence));
   if (tokens.multilingual && lane->language < 0 && !tokens.languages.empty())
     lane->language = decoder_->DetectLanguage(lane->sequence);
   BuildPrompt(lane);

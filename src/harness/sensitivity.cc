@@ -102,9 +102,9 @@ class Reader {
     const WhisperTokens& tokens = engine_.tokens();
     AudioWindows windows = TRY(AudioWindows::Open(engine_, path));
     for (bool opens = true; left_ > 0; opens = false) {
-      const std::span<const float> samples = TRY(windows.Next());
-      if (samples.empty()) break;
-      TRY(engine_.Hear(samples, 0));
+      const MelWindow window = TRY(windows.Next());
+      if (window.samples.empty()) break;
+      TRY(engine_.Hear(window, 0));
       DecodeLane lane;
       lane.prompt = {tokens.sot};
       if (tokens.multilingual) {

@@ -7,7 +7,7 @@ does not carry, a re-implementation from its published description (Ultravox bel
 are, states stacked, RMSNorm, SwiGLU whose second half is the gate, RMSNorm before or behind the second matrix).
 
 A folder holds model/ (config.json, preprocessor_config.json, model.safetensors) and expected.json: for each case the audio files
-(of tests/golden/whisper/audio), `ids` (placeholders repeated as the processors do), some rows of `vectors` (what joins the
+(of tests/golden/whisper/audio; "joined": JOINED), `ids` (placeholders repeated as the processors do), some rows of `vectors` (what joins the
 decoder's sequence) and of `logits`, and `greedy` (32 ids by argmax) with their `margin`.
 """
 import argparse
@@ -29,6 +29,8 @@ from transformers.utils import logging
 HERE = pathlib.Path(__file__).parent
 AUDIO = HERE / "whisper/audio"
 PLACEHOLDER, GREEDY = 7, 32
+# 34 s, quiet but for the end: more than a window, and the loudest moment is in the second one. The factors are exact in fp32.
+JOINED = [("long.wav", 2**-5), ("short.wav", 2**-4), ("long.wav", 2**-5), ("short.wav", 2**-5), ("short.wav", 1)]
 VECTOR_ROWS, LOGIT_ROWS = 5, 4  # so many, evenly spaced
 TEXT = {"vocab_size": 99, "hidden_size": 40, "intermediate_size": 72, "num_hidden_layers": 2, "num_attention_heads": 4,
         "num_key_value_heads": 2, "head_dim": 10, "max_position_embeddings": 2048, "eos_token_id": 2, "bos_token_id": 1}
@@ -37,6 +39,8 @@ TOWER = {"d_model": 24, "encoder_layers": 2, "encoder_attention_heads": 3, "enco
 
 
 def read(name: str) -> np.ndarray:
+    if name == "joined":
+        return np.concatenate([read(part) * np.float32(factor) for part, factor in JOINED])
     rate, samples = wavfile.read(AUDIO / name)
     assert rate == 16000
     if samples.dtype == np.uint8:
@@ -122,7 +126,8 @@ def voxtral(folder: pathlib.Path):
 
     def vectors(audio):
         f = extractor(audio, sampling_rate=16000, return_tensors="pt", padding=True, truncation=False, pad_to_multiple_of=480000)
-        return net.model.get_audio_features(f["input_features"]).pooler_output, f
+        windows = f["input_features"].reshape(80, -1, 3000).transpose(0, 1)  # as VoxtralProcessor cuts them
+        return net.model.get_audio_features(windows).pooler_output, f
     return net, extractor, vectors
 
 
@@ -141,7 +146,7 @@ def ultravox(norm_between: bool):
 
         def vectors(audio):
             f = extractor(audio, sampling_rate=16000, return_tensors="pt", padding="longest", pad_to_multiple_of=160, truncation=False)
-            return net.vectors(f["input_features"]), f
+            return torch.cat([net.vectors(part) for part in f["input_features"].split(3000, dim=2)]), f
         return net, extractor, vectors
     return make
 
@@ -175,7 +180,7 @@ def case(net, vectors_of, files: list[str], seed: int) -> dict:
     shown = np.linspace(0, len(vectors) - 1, VECTOR_ROWS).astype(int).tolist()
     rows = np.linspace(0, len(ids) - 1, LOGIT_ROWS).astype(int).tolist()
     digits = lambda t: [float(f"{v:.8g}") for v in t.tolist()]
-    return {"audio": files, "ids": ids, "vector_rows": shown, "vectors": [digits(vectors[i]) for i in shown],
+    return {"audio": files, **({"joined": JOINED} if "joined" in files else {}), "ids": ids, "vector_rows": shown, "vectors": [digits(vectors[i]) for i in shown],
             "largest_vector": vectors.abs().max().item(), "logit_rows": rows, "logits": [digits(logits[i]) for i in rows],
             "largest_logit": logits.abs().max().item(), "greedy": greedy, "margin": round(margin, 6)}
 
@@ -191,7 +196,7 @@ def main() -> None:
             net, extractor, vectors = make(out / name / "model")
             extractor.save_pretrained(out / name / "model")
             (out / name / "model/generation_config.json").unlink(missing_ok=True)
-            cases = [case(net, vectors, files, 50 + i) for i, files in enumerate((["short.wav"], ["short.wav", "long.wav"]))]
+            cases = [case(net, vectors, files, 50 + i) for i, files in enumerate((["short.wav"], ["short.wav", "long.wav"], ["joined"]))]
             (out / name / "expected.json").write_text(json.dumps(cases) + "\n")
 
 
