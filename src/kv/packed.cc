@@ -212,14 +212,14 @@ class Tokens {
   void MakeRoom(std::span<float> weights) {
     const auto n = static_cast<size_t>(counts_.tokens);
     const std::span<float> used = weights.first(n);
-    const std::span<const float> observed{observed_, Observes(options_) ? n : 0};
+    // Rules that don't ask what was observed ask how many there are.
+    const std::span<const float> observed{Observes(options_) ? observed_ : weights.data(), n};
     if (Observes(options_) && !counts_.found_sinks) {
       counts_.sinks =
           FindSinks(observed, *by_distance_, -1, std::span(sinks_).first(static_cast<size_t>(options_.sinks)));
       counts_.found_sinks = true;
     }
-    static const MassByDistance kNothing;
-    TokenWeights(options_.rule, observed, Observes(options_) ? *by_distance_ : kNothing, used);
+    TokenWeights(options_.rule, observed, Observes(options_) ? *by_distance_ : MassByDistance(), 1, used);
     HoldTokens(std::span<const int32_t>(sinks_).first(counts_.sinks), options_.recent, used);
     const int64_t enough = Slack(options_.widths) + PagesOfStep(options_.widths.most()) + counts_.tokens / 512;
     while (counts_.free < enough) {

@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <vector>
+
+#include "base/bytes.h"
 
 namespace sotto {
 namespace {

@@ -15,6 +15,7 @@
 #include "engine/convert/original.h"
 #include "engine/pack/pack.h"
 #include "engine/pack/sensitivity.h"
+#include "kv/store.h"
 #include "weights/recipe.h"
 
 namespace sotto {
