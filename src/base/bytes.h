@@ -22,6 +22,7 @@ struct Bytes {
 };
 
 inline constexpr uint64_t kKiB = 1024, kMiB = 1024 * kKiB, kGiB = 1024 * kMiB;
+inline constexpr uint64_t kPage = 4096;  // the system's smallest
 
 // Rounds up to a multiple of `unit` (a power of two); saturates.
 uint64_t RoundUp(uint64_t n, uint64_t unit);

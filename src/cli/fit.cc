@@ -38,7 +38,7 @@ Json CandidateJson(const Fitter& fitter, const Candidate& c) {
   predicted["quality"] = c.kl;
   return {{"weights", c.weights},
           {"kv", c.choice.kv->name},
-          {"residency", {{"layers", c.layers}, {"from_disk", c.choice.streamed}}},
+          {"residency", {{"layers", c.layers}, {"from_disk", c.choice.streamed}, {"mapped", fitter.mapped()}}},
           {"batch", c.choice.batch},
           {"context", c.context},
           {"total_bytes", c.total.n},
@@ -212,6 +212,8 @@ void AddFit(CLI::App* root, Commands* commands) {
   app->add_option("--packed", o->request.packed,
                   "A version of the model that sotto pack has made (may be given several times)")
       ->allow_extra_args(false);
+  app->add_flag("--mapped", s.mapped,
+                "Only what is packed, used where it lies in its file (sotto run --help); a plan file keeps it");
   app->add_option("--pack-to", o->pack_to, "Where to pack the model if that is best; without, the command is printed");
   o->floors_option = app->add_option(
       "--quality-floor", o->floors,

@@ -37,6 +37,9 @@ void AddShared(CLI::App* app, SharedOptions* o) {
       ->envname("SOTTO_RESIDENT")
       ->capture_default_str();
   app->add_flag("--direct", o->direct, "Read those layers past the page cache");
+  app->add_flag("--mapped", o->mapped,
+                "Use the matrices of a packed model where they lie in its file: nearly nothing to load, and pages that "
+                "processes share; they count like all memory");
   app->add_option("--context", o->context, "Decoder positions; default: the model's maximum, at most 4096")
       ->envname("SOTTO_CONTEXT");
   app->add_option("--batch", o->batch, "Sequences decoded side by side; default: as many as are useful and fit")
@@ -74,6 +77,7 @@ Result<Wanted> WantedOf(const std::string& model, const SharedOptions& o) {
                                         {!o.memory.empty(), "--memory"},
                                         {!o.mmproj.empty(), "--mmproj"},
                                         {o.direct, "--direct"},
+                                        {o.mapped && !r.mapped, "--mapped"},
                                         {o.weights != "auto" && o.weights != r.weights, "--weights"},
                                         {o.kv != "auto" && o.kv != r.kv, "--kv"},
                                         {o.resident != "all" && o.resident != r.resident, "--resident"},
@@ -110,6 +114,7 @@ Result<PlanRequest> ToRequest(const SharedOptions& o) {
   r.kv = o.kv;
   r.resident = o.resident;
   r.direct = o.direct;
+  r.mapped = o.mapped;
   r.context = o.context;
   r.beam = o.beam;
   r.tp = o.tp;
@@ -138,6 +143,16 @@ void OnSignal(int signal) {
   g_stop.store(true);
 }
 
+// Of a file that is mapped; what is no longer there can't be waited for.
+void OnLostFile(int) {
+  constexpr std::string_view kLost =
+      "sotto: the model's file, which is used where it lies (--mapped), became shorter or can no longer be read; fetch "
+      "it again, and replace such a file as a whole\n";
+  const ssize_t ignored = ::write(STDERR_FILENO, kLost.data(), kLost.size());
+  (void)ignored;
+  _exit(static_cast<int>(Code::kBadModel));
+}
+
 double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 }  // namespace
 
@@ -148,6 +163,7 @@ const std::atomic<bool>& StopFlag() {
     sigaction(SIGINT, &action, nullptr);
     sigaction(SIGTERM, &action, nullptr);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGBUS, OnLostFile);
     return true;
   }();
   (void)installed;

@@ -16,7 +16,7 @@ struct SharedOptions {
   int64_t context = 0, batch = 0, beam = 1, tp = 1, encoder_seq_length = 0;
   double audio_seconds = 0;
   int threads = 0;
-  bool json = false, direct = false;
+  bool json = false, direct = false, mapped = false;
 };
 
 // Adds them to a command, each with its SOTTO_ variable.

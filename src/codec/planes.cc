@@ -17,7 +17,7 @@ using codec::HeadBytes, codec::kMostLiteralBytes, codec::kPlanesPad, codec::Valu
 
 namespace {
 
-constexpr uint64_t kMostFill = 31;  // zeros before a panel
+constexpr uint64_t kMostFill = kPlanesAlign - 1;  // zeros before a panel, and behind the last
 
 Error Bad(const std::string& what, const std::string& why) {
   return {Code::kBadModel, fmt::format("the packed tensor '{}' {}; pack the model again", what, why)};

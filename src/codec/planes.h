@@ -4,7 +4,7 @@
 //
 //   | header 64 bytes | codes, 12 bytes each | scales, fp32: none, 1 or N | values, 128 bytes (halves only) |
 //   | panel index: offset u32, bytes of literals u32 (the top byte: which code) |
-//   | panel 0 | panel 1 | …                                             | 16 zero bytes, so that kernels may read ahead |
+//   | panel 0 | panel 1 | …                   | zeros: 16, so that kernels may read ahead, and up to a multiple of 32 in all |
 //
 //   a panel: base fields, 8 * base_bits bytes a group | raw fields, 8 * raw_bits bytes a group | bytes of planes 0 … P-2, u32 each |
 //            literals | planes 0 … P-1, bits of escaped weights in order, each a whole number of bytes | up to 31 zeros
@@ -50,6 +50,9 @@ constexpr int64_t PlanePanels(int64_t out) { return (out + kPlaneChannels - 1) /
 enum class PlaneScheme : uint8_t { kInt8 = 1, kStep = 2, kF16 = 3, kBF16 = 4 };
 
 inline constexpr uint16_t kPlanesVersion = 2;
+// Blocks, and panels of wide matrices, begin and end at multiples of half a cache line, so that no vector of 32 bytes lies in two. Blocks
+// of older versions end anywhere; a reader minds neither.
+inline constexpr uint64_t kPlanesAlign = 32;
 
 struct PlanesHeader {
   char magic[4] = {'S', 'P', 'L', 'N'};

@@ -4,7 +4,7 @@
 
 namespace sotto::codec {
 
-inline constexpr uint64_t kPlanesPad = 16;                              // zero bytes behind the last panel
+inline constexpr uint64_t kPlanesPad = 16;                              // zero bytes behind the last panel, at least
 inline constexpr uint32_t kMostLiteralBytes = (uint32_t{1} << 24) - 1;  // of a panel
 
 // Values of halves, and all that stands before the first panel.

@@ -15,8 +15,8 @@ namespace {
 
 constexpr int kTurns = 3;
 
-// Wide panels begin on half a cache line: what that costs is nothing there.
-uint64_t AlignmentOf(const PlanesSource& source) { return source.in >= 2048 ? 32 : 1; }
+// What it costs is nothing in wide panels.
+uint64_t AlignmentOf(const PlanesSource& source) { return source.in >= 2048 ? kPlanesAlign : 1; }
 
 // L of one panel, group by group.
 struct PanelValues {
@@ -256,7 +256,7 @@ PlanesPlan PlanPlanes(const PlanesSource& source, const PlanesLevel& level, Thre
   for (size_t p = 0; p < histograms.size(); ++p)
     plan.bytes = RoundUp(plan.bytes, AlignmentOf(source)) +
                  PanelBytes(plan.codes[plan.of[p]], histograms[p], PlaneGroups(source.in), source.raw_bits);
-  plan.bytes += codec::kPlanesPad;
+  plan.bytes = RoundUp(plan.bytes + codec::kPlanesPad, kPlanesAlign);
   return plan;
 }
 
@@ -311,7 +311,7 @@ Result<std::vector<std::byte>> EncodePlanes(const PlanesSource& source, const Pl
     at += bodies[p].bytes.size();
     h.literals += bodies[p].literals;
   }
-  h.bytes = at + codec::kPlanesPad;
+  h.bytes = RoundUp(at + codec::kPlanesPad, kPlanesAlign);
   std::vector<std::byte> out;
   out.reserve(h.bytes);
   AppendTo(&out, &h, 1);

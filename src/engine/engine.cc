@@ -15,8 +15,6 @@ namespace sotto {
 
 namespace {
 
-constexpr uint64_t kPage = 4096;
-
 // Blocks that the files don't hold are made while loading.
 Status CheckWritable(const Planned& planned) {
   const WeightKind& weights = planned.layout.choice.weights;
@@ -72,6 +70,8 @@ std::span<std::byte> WholePages(std::span<std::byte> memory) {
 Status Engine::Fill(const std::function<bool(uint64_t, uint64_t)>& progress) {
   const EngineSlots& slots = layout().slots;
   arena_ = TRY(Arena::Map(layout().plan.arena));
+  if (const FilePages pages = layout().mapped; pages.bytes > 0)
+    TRY(arena_.MapFile(layout().plan.at[slots.mapped.id].offset, planned_.files->file(0), pages.begin, pages.bytes));
   threads_ = std::make_unique<Threads>(planned_.threads);
   // The tokenizer is read beside the weights: while one waits for the disk, the other computes.
   Status tokenizer_read;
@@ -114,12 +114,13 @@ Status Engine::ReadTokenizer() {
   return {};
 }
 
-// All pages at once, by all threads: zeroing them is as much work as reading them from the page cache.
+// All pages but those of the file at once, by all threads: zeroing them is as much work as reading them from the page cache.
 Status Engine::TakeMemory() {
   constexpr uint64_t kPiece = 32 * kMiB;
-  const auto pieces = static_cast<int64_t>((arena_.size().n + kPiece - 1) / kPiece);
+  const uint64_t first = layout().mapped.bytes;
+  const auto pieces = static_cast<int64_t>((arena_.size().n - first + kPiece - 1) / kPiece);
   return TryFor(*threads_, pieces, 1, [&](int64_t begin, int64_t end, int) {
-    return arena_.Take(static_cast<uint64_t>(begin) * kPiece, static_cast<uint64_t>(end - begin) * kPiece);
+    return arena_.Take(first + static_cast<uint64_t>(begin) * kPiece, static_cast<uint64_t>(end - begin) * kPiece);
   });
 }
 
@@ -167,6 +168,7 @@ Ledger MakeLedger(const Engine& engine) {
   ledger.error = static_cast<double>(ledger.planned.n) / static_cast<double>(std::max<uint64_t>(ledger.peak.n, 1)) - 1;
   const std::vector<unsigned char> pages = ResidentPages(engine.arena());
   const std::pair<const char*, std::vector<Role>> groups[] = {{"weights", {Role::kWeight, Role::kRing}},
+                                                              {"mapped", {Role::kMapped}},
                                                               {"kv_cache", {Role::kKv}},
                                                               {"activations", {Role::kActivation, Role::kStaging}},
                                                               {"audio", {Role::kAudio}},
@@ -180,7 +182,7 @@ Ledger MakeLedger(const Engine& engine) {
       row.planned += Bytes{plan.at[id].bytes};
       row.actual += Bytes{ResidentBytes(pages, plan.at[id].offset, plan.at[id].bytes)};
     }
-    ledger.rows.push_back(row);
+    if (row.planned.n > 0 || roles[0] != Role::kMapped) ledger.rows.push_back(row);
   }
   const uint64_t arena = ResidentBytes(pages, 0, engine.arena().size().n);
   ledger.rows.push_back({"process", plan.runtime, Bytes{ledger.peak.n > arena ? ledger.peak.n - arena : 0}});

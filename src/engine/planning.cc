@@ -8,6 +8,7 @@
 
 #include "audio/stream.h"
 #include "audio/window.h"
+#include "codec/planes.h"
 #include "engine/residence.h"
 #include "models/config.h"
 #include "plan/machine.h"
@@ -22,7 +23,7 @@ namespace sotto {
 namespace {
 
 constexpr int kMostThreads = 256;
-constexpr uint64_t kPageBytes = 4096, kBounceBytes = 4 * kMiB;
+constexpr uint64_t kBounceBytes = 4 * kMiB;
 
 // The config's own word for its files' precision, when there are no files to look into: at its top, or in one of its parts.
 DType PublishedType(const Json& config) {
@@ -113,19 +114,23 @@ Result<Layout> LayOut(const Planned& p, const PlanRequest& request, const Choice
   Workload workload{request.context, choice.batch, request.beam, choice.kv, p.threads};
   if (request.audio_seconds > 0) workload.audio_seconds = request.audio_seconds;
   workload.encoder_positions = request.encoder_positions;
+  const Scope engine{l.anatomy.get(), "engine."};
+  if (request.mapped) {
+    l.mapped = PagesOfPlanes(p.stored.kept);
+    l.slots.mapped = Table(engine, "mapped", l.mapped.bytes, Role::kMapped);
+  }
   l.model = TRY(BuildWhole(p.config, p.gguf.get(), workload, *l.anatomy));
   TRY(CheckCache(l.model->info(), workload));
   if (request.tp > 1) l.anatomy->KeepOneRank(request.tp);
   const bool hears = l.model->info().n_mels > 0, streams = choice.streamed > 0,
              widened = p.gguf != nullptr || p.stored.dtype == DType::kI8;
-  const Scope engine{l.anatomy.get(), "engine."};
   l.slots.staging =
       Table(engine.During(kLoad), "staging", StagingBytes(*l.anatomy, p.threads, widened), Role::kStaging);
   if (streams)
     l.slots.stream_staging =
         Table(engine.During(kRunning), "stream_staging", StagingBytes(*l.anatomy, 1, widened), Role::kStaging);
   if (streams && request.direct)
-    l.slots.bounce = Table(engine.During(kRunning), "bounce", kBounceBytes + kPageBytes, Role::kStaging);
+    l.slots.bounce = Table(engine.During(kRunning), "bounce", kBounceBytes + kPage, Role::kStaging);
   l.slots.scratch = Table(engine.During(kRunning), "scratch",
                           CpuScratchBytes(ScratchOf(*l.anatomy, *l.model, *choice.kv, p.threads)).n, Role::kActivation);
   l.slots.tokenizer = Table(engine, "tokenizer", p.tokenizer_bytes);
@@ -158,6 +163,7 @@ Result<Layout> LayOut(const Planned& p, const PlanRequest& request, const Choice
     runtime += Bytes{RoundUp(SatMul(kPromptHeap, MaxPromptBytes(info.context)), kMiB)};
   Recipe recipe = MakeRecipe(*l.anatomy, choice.weights, p.isa);
   if (choice.weights.as_stored) KeepStored(*l.anatomy, p.stored.kept, p.isa, &recipe);
+  if (request.mapped) MapPlanes(*l.anatomy, p.stored.kept, l.slots.mapped.id, l.mapped, &recipe);
   l.stack_layers = CountStackLayers(*l.anatomy);
   l.streamed = StreamLayers(l.anatomy.get(), &recipe, choice.streamed);
   l.plan = Plan(*l.anatomy, std::move(recipe), runtime);
@@ -214,6 +220,32 @@ Result<StoredWeights> StoredIn(Planned& p, const Model& model, const Anatomy& an
       fmt::format("published as {}, planned as {}: the catalogue holds no headers to count packed weights by",
                   quantization, NameOf(stored.dtype)));
   return stored;
+}
+
+// Whether matrices can be used where they lie: as `sotto pack` leaves them in its one file.
+Status CheckMapped(const Planned& p) {
+  const PlanRequest& r = p.request;
+  if (r.resident != "all" || r.direct)
+    return Usage(
+        "--mapped leaves matrices in the file, and --resident and --direct read them into memory: leave one of the "
+        "two out");
+  if (r.weights != "auto")
+    return Usage(
+        fmt::format("--mapped takes weights as the file holds them: leave --weights {} out", r.weights.substr(0, 40)));
+  if (!p.files || p.stored.format != "packed")
+    return Usage(fmt::format(
+        "--mapped uses what `sotto pack` has made, and {} holds {} weights, which loading converts: pack it first, or "
+        "leave --mapped out",
+        p.dir.name, p.stored.Name()));
+  const bool one = p.files->count() == 1 && std::none_of(p.parts.begin(), p.parts.end(),
+                                                         [](const NamedPart& part) { return part.files.has_value(); });
+  if (one && std::all_of(p.stored.kept.begin(), p.stored.kept.end(),
+                         [](const Kept& k) { return !k.planes || k.offset % kPlanesAlign == 0; }))
+    return {};
+  return Usage(
+      fmt::format("{} was packed by an older sotto, and its matrices can't be used where they lie in the file: pack "
+                  "the model again, or leave --mapped out",
+                  p.dir.name));
 }
 
 // An audio half is never taken unasked: which of several belongs to a model, names don't tell.
@@ -332,6 +364,7 @@ Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
       p.parts = TRY(OpenParts(p.config));
     }
     p.stored = gguf != nullptr ? TRY(gguf->Match(anatomy)) : TRY(StoredIn(p, *model, anatomy));
+    if (request.mapped) TRY(CheckMapped(p));
     if (request.context < 0 || request.context > model->info().max_context)
       return Usage(fmt::format("--context {} is not from 1 to the {} positions that this model was published for",
                                request.context, model->info().max_context));
@@ -379,7 +412,7 @@ Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
   }
   // The smallest weights are read in the least time.
   if (residents.as_fit && !unbounded) TRY(StreamToFit(ladder.back(), &p));
-  if (!p.fits && !residents.as_fit && !residents.layers) {
+  if (!p.fits && !residents.as_fit && !residents.layers && !request.mapped) {
     Choice least = ladder.back();
     least.streamed = p.layout.stack_layers;
     p.smallest_streamed = TRY(LayOut(p, request, least)).plan.total;

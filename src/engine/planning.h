@@ -29,6 +29,7 @@ struct PlanRequest {
   std::string kv = "auto";       // fp32, fp16, bf16, auto
   std::string resident = "all";  // layers that stay in memory: all, auto (as many as fit), or how many
   bool direct = false;           // the others are read past the page cache
+  bool mapped = false;           // packed matrices are not read, but used where they lie in the file
   int64_t batch = 0;             // 0: as many as are useful and fit
   int64_t useful_batch = 1;      // how many sequences there is work for
   int64_t beam = 1;
@@ -43,6 +44,7 @@ struct PlanRequest {
 
 // The engine's own slots, in the same anatomy as the model's.
 struct EngineSlots {
+  Table mapped;                  // pages of the model's file; the first slot of all, so that it begins a page
   Table staging;                 // loading
   Table stream_staging, bounce;  // of layers that are not resident
   Table scratch;                 // kernels
@@ -67,6 +69,7 @@ struct Layout {
   std::unique_ptr<Model> model;
   EngineSlots slots;
   MemoryPlan plan;
+  FilePages mapped;  // what of the model's file is slots.mapped; of no bytes: nothing
   std::vector<StackLayer> streamed;
   int stack_layers = 0;                       // that could be
   uint64_t StreamedBytes(Stack stack) const;  // read for one pass

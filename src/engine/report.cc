@@ -8,13 +8,14 @@
 namespace sotto {
 namespace {
 
-// Bytes of all slots that `match`, whatever phase they live in.
+// Bytes of all slots that `match`, whatever phase they live in; of those in the file's pages their own.
 template <class Match>
 uint64_t BytesOf(const Planned& p, Match match) {
   const Layout& l = p.layout;
   uint64_t sum = 0;
   for (uint32_t id = 0; id < l.plan.at.size(); ++id)
-    if (match(l.anatomy->at(id))) sum += l.plan.at[id].bytes;
+    if (match(l.anatomy->at(id)))
+      sum += IsMapped(*l.anatomy, l.plan.recipe[id]) ? l.plan.recipe[id].bytes.n : l.plan.at[id].bytes;
   return sum;
 }
 
@@ -81,7 +82,7 @@ Sums PeakSums(const Layout& l) {
   const MemoryPlan& plan = l.plan;
   const uint64_t gap =
       plan.arena.n - plan.live[static_cast<size_t>(plan.peak_phase)].n;  // addresses that nothing fills
-  return {plan.Of(*l.anatomy, Role::kWeight).n + plan.Of(*l.anatomy, Role::kRing).n,
+  return {plan.Of(*l.anatomy, Role::kWeight).n + plan.Of(*l.anatomy, Role::kRing).n + l.mapped.bytes,
           plan.Of(*l.anatomy, Role::kKv).n,
           plan.Of(*l.anatomy, Role::kActivation).n + plan.Of(*l.anatomy, Role::kStaging).n + gap,
           plan.Of(*l.anatomy, Role::kAudio).n,
@@ -144,7 +145,8 @@ Json PlanJson(const Planned& p) {
               {"kv_bytes_per_token", info.kv_bytes_per_token},
               {"kv_bytes_per_token_beyond_window", info.kv_bytes_per_token_beyond_window},
               {"cross_attention_weight_bytes", WeightBytes(p, Component::kCrossAttention)},
-              {"embedding_weight_bytes", WeightBytes(p, Component::kEmbedding)}}},
+              {"embedding_weight_bytes", WeightBytes(p, Component::kEmbedding)},
+              {"mapped_weight_bytes", l.mapped.bytes}}},
             {"audio",
              {{"seconds", AudioSeconds(p)},
               {"audio_tokens", AudioTokens(p)},
@@ -215,6 +217,8 @@ std::vector<PlanRow> PlanRows(const Planned& p) {
     if (const uint64_t bytes = WeightBytes(p, c); c != Component::kEngine && bytes > 0)
       rows.push_back({fmt::format("  {}", shared ? "embedding and head" : kLabels[i]), bytes});
   }
+  if (l.mapped.bytes > 0)
+    rows.push_back({"  of these mapped", l.mapped.bytes, "the file's pages, shared with other processes"});
   rows.push_back({"KV cache", sums.kv});
   rows.push_back({"  self-attention", KvBytes(p, false),
                   sums.kv < KvBytes(p, false) + KvBytes(p, true) ? "shares addresses with the encoder's activations"

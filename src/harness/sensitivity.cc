@@ -274,7 +274,8 @@ Result<Planned> PlanSensitivity(const ModelDir& dir, PlanRequest request, const 
   if (c.tokens < 1 || c.tokens > kMostCalibrationTokens)
     return Usage(fmt::format("--tokens {} is not from 1 to {}", c.tokens, kMostCalibrationTokens));
   if (!(c.noise > 0 && c.noise <= 1)) return Usage(fmt::format("--noise {:g} is not above 0 and at most 1", c.noise));
-  if (request.resident != "all") return Usage("--resident has no effect here: every matrix is disturbed where it lies");
+  if (request.resident != "all" || request.mapped)
+    return Usage("--resident and --mapped have no effect here: every matrix is disturbed where it lies");
   request.kept_logits = c.tokens;
   request.batch = 1;
   const bool open = request.weights == "auto";

@@ -44,6 +44,7 @@ Kind KindOf(const Slot& s) {
     case Role::kAudio: return {"audio", kAudio};
     case Role::kStaging: return {"loading buffer", {170, 140, 110}};
     case Role::kRing: return {"layers from the disk", {190, 205, 235}};
+    case Role::kMapped: return {"weights in the file", {96, 130, 182}};
     case Role::kTable: return {"tokenizer", {120, 120, 120}};
   }
   return {"other", kFaint};

@@ -6,7 +6,7 @@
 namespace sotto {
 
 std::string_view NameOf(Role role) {
-  constexpr std::string_view kNames[] = {"weight", "kv", "activation", "audio", "staging", "table", "ring"};
+  constexpr std::string_view kNames[] = {"weight", "kv", "activation", "audio", "staging", "table", "ring", "mapped"};
   return kNames[static_cast<int>(role)];
 }
 

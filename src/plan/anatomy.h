@@ -21,8 +21,8 @@
 namespace sotto {
 
 // Reports group by role. kTable: tokenizer and other parsed files; kAudio: samples, mel, resampler; kRing: where layers that are
-// not resident lie while they compute (plan/residency.h).
-enum class Role : uint8_t { kWeight, kKv, kActivation, kAudio, kStaging, kTable, kRing };
+// not resident lie while they compute (plan/residency.h); kMapped: pages of the model's own file.
+enum class Role : uint8_t { kWeight, kKv, kActivation, kAudio, kStaging, kTable, kRing, kMapped };
 std::string_view NameOf(Role role);
 
 // The part of a model that a slot belongs to: the rows of `parameters` in a plan. kExperts: the routed experts of a mixture.

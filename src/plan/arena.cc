@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -9,7 +10,7 @@
 
 namespace sotto {
 namespace {
-constexpr uint64_t kPage = 4096, kHugePage = 2 << 20;
+constexpr uint64_t kHugePage = 2 << 20;
 }  // namespace
 
 Arena& Arena::operator=(Arena&& other) noexcept {
@@ -66,6 +67,18 @@ Status Arena::Take(uint64_t offset, uint64_t n) const {
   if (errno == ENOMEM) return Refused(size_.n, "taking pages");
 #endif
   for (uint64_t i = 0; i < n; i += kPage) *reinterpret_cast<volatile std::byte*>(base_ + offset + i) = std::byte{0};
+  return {};
+}
+
+Status Arena::MapFile(uint64_t offset, const File& file, uint64_t from, uint64_t bytes) const {
+  CHECK(offset % kPage == 0 && bytes % kPage == 0 && offset <= size_.n && bytes <= size_.n - offset);
+  std::byte* const at = base_ + offset;
+  if (::mmap(at, bytes, PROT_READ, MAP_SHARED | MAP_FIXED, file.fd(), static_cast<off_t>(from)) == MAP_FAILED)
+    return Failed(fmt::format("{} cannot be mapped: {}; leave --mapped out", file.path(), std::strerror(errno)));
+  struct stat now {};
+  if (::fstat(file.fd(), &now) != 0 || static_cast<uint64_t>(now.st_size) < file.size())
+    return BadModel(fmt::format("{} became shorter while it was read; fetch it again", file.path()));
+  ::madvise(at, bytes, MADV_WILLNEED);  // what is not in the page cache is read while the first of it is checked
   return {};
 }
 

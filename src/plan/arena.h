@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <span>
 
+#include "base/file.h"
 #include "plan/memory_plan.h"
 #include "plan/view.h"
 
@@ -21,6 +22,10 @@ class Arena {
   // Makes the pages of [offset, offset + n) resident and zero; n is cut to the arena's end. Threads may share the work by
   // parts. kOverBudget as Map.
   Status Take(uint64_t offset, uint64_t n) const;
+  // Puts pages of a file, to be read only, in the place of those at `offset`, which must not be taken then. They count as this process's
+  // memory like all others, but are those of the page cache, which other processes share. kBadModel when the file has become
+  // shorter; later that is SIGBUS. REQUIRES: `offset`, `from` and `bytes` are whole pages.
+  Status MapFile(uint64_t offset, const File& file, uint64_t from, uint64_t bytes) const;
 
   std::byte* base() const { return base_; }
   Bytes size() const { return size_; }

@@ -22,11 +22,13 @@ struct Stored {
   int group = 1;                     // panels (codec/panel.h); 1 elsewhere
   const GgmlType* blocks = nullptr;  // panels of such blocks; dtype is kU8 then
   bool planes = false;               // a block of codec/planes.h; dtype is kU8 then
-  uint32_t inside =
-      kNoSlot;  // the slot whose bytes from `from` on it borrows (plan/residency.h); it has none of its own
-  uint64_t from = 0;
+  uint32_t inside = kNoSlot;         // the slot whose bytes from `from` on it borrows (plan/residency.h, or pages
+  uint64_t from = 0;                 // of a file: kMapped); it has none of its own
 };
 using Recipe = std::vector<Stored>;  // by slot id
+inline bool IsMapped(const Anatomy& anatomy, const Stored& s) {
+  return s.inside != kNoSlot && anatomy.at(s.inside).role == Role::kMapped;
+}
 
 struct Placement {
   uint64_t offset = 0;  // in the arena

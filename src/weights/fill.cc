@@ -79,10 +79,11 @@ Status SlotFiller::Fill(const SlotTensor& tensor) {
   return slot.form == Form::kMatrix ? FillMatrix(id, slot, origin) : FillPlain(id, slot, origin);
 }
 
-// As it lies in the file.
+// As it lies in the file; where the slot is the file's own pages, it is there.
 Status SlotFiller::ReadPlanes(uint32_t id, const WeightOrigin& origin) {
   if (!run_.stored({id}).planes || run_.stored({id}).bytes.n != origin.bytes)
     return BadModel(fmt::format("{} changed while it was read; fetch it again", origin.file->path()));
+  if (IsMapped(anatomy_, run_.stored({id}))) return {};
   std::byte* const target = run_.At(id);
   constexpr int64_t kPiece = kMiB;
   const auto bytes = static_cast<int64_t>(origin.bytes);

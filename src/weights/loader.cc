@@ -155,7 +155,7 @@ Result<StoredWeights> CheckHeaders(const ModelFiles& files, std::span<const Name
       stored.parameters = SatAdd(stored.parameters, slot.Elements());
       stored.format = "packed";
       stored.by_type["packed"] += t.bytes;
-      kept[id] = {slot.Elements(), t.bytes, nullptr, true};
+      kept[id] = {slot.Elements(), t.bytes, nullptr, true, t.offset};
       return {};
     }
     if (piece == Piece::kScale) {
@@ -205,15 +205,20 @@ Result<StoredWeights> CheckHeaders(const ModelFiles& files, std::span<const Name
 }
 
 namespace {
-// Fills one slot after the other, but lists those that are in a ring.
+// Fills one slot after the other, but lists those that are in a ring; checks those that are mapped.
 class Loading {
  public:
   Loading(const Anatomy& anatomy, const Run& run, std::span<std::byte> staging, Threads& threads,
           std::vector<SlotTensor>* streamed, FunctionRef<bool(uint64_t, uint64_t)> progress)
-      : run_(run), filler_(anatomy, run, staging, threads), streamed_(streamed), progress_(progress) {}
+      : anatomy_(anatomy),
+        run_(run),
+        filler_(anatomy, run, staging, threads),
+        streamed_(streamed),
+        progress_(progress) {}
   void Expect(uint64_t bytes) { all_ += bytes; }
   Status Take(const SlotTensor& t) {
-    if (run_.stored({t.id}).inside != kNoSlot)
+    const Stored& stored = run_.stored({t.id});
+    if (stored.inside != kNoSlot && !IsMapped(anatomy_, stored))
       streamed_->push_back(t);
     else
       TRY(filler_.Fill(t));
@@ -222,6 +227,7 @@ class Loading {
   }
 
  private:
+  const Anatomy& anatomy_;
   const Run& run_;
   SlotFiller filler_;
   std::vector<SlotTensor>* streamed_;

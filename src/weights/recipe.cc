@@ -124,7 +124,7 @@ void KeepStored(const Anatomy& anatomy, std::span<const Kept> kept, Isa isa, Rec
     const Slot& slot = anatomy.at(id);
     if (slot.role != Role::kWeight) continue;
     CHECK(weight < kept.size());
-    const auto [all, bytes, type, planes] = kept[weight++];
+    const auto [all, bytes, type, planes, offset] = kept[weight++];
     if (planes) {
       (*recipe)[id] = {Bytes{bytes}, DType::kU8, 1, nullptr, true};
       continue;
@@ -137,6 +137,15 @@ void KeepStored(const Anatomy& anatomy, std::span<const Kept> kept, Isa isa, Rec
     }
     const auto part = static_cast<unsigned __int128>(bytes) * std::min(slot.Elements(), all);
     (*recipe)[id] = {Bytes{all == 0 ? bytes : static_cast<uint64_t>((part + all - 1) / all)}, DType::kU8, 1};
+  }
+}
+
+void MapPlanes(const Anatomy& anatomy, std::span<const Kept> kept, uint32_t slot, FilePages pages, Recipe* recipe) {
+  auto weight = kept.begin();
+  for (uint32_t id = 0; id < recipe->size(); ++id) {
+    if (anatomy.at(id).role != Role::kWeight) continue;
+    if (weight->planes) (*recipe)[id].inside = slot, (*recipe)[id].from = weight->offset - pages.begin;
+    ++weight;
   }
 }
 

@@ -38,5 +38,7 @@ const GgmlType& GgufTypeOf(const Slot& slot, const WeightKind& weights, const Mi
 // Weights in the form that the files hold them in (StoredWeights::kept). What the loader can't fill takes its bytes; one rank's
 // slots, their part of them.
 void KeepStored(const Anatomy& anatomy, std::span<const Kept> kept, Isa isa, Recipe* recipe);
+// Blocks of the plane code then lie where they are in the file, of which `slot` has these pages.
+void MapPlanes(const Anatomy& anatomy, std::span<const Kept> kept, uint32_t slot, FilePages pages, Recipe* recipe);
 
 }  // namespace sotto

@@ -17,6 +17,16 @@ std::string PlainName(std::string_view name) {
   return plain;
 }
 
+FilePages PagesOfPlanes(std::span<const Kept> kept) {
+  uint64_t begin = UINT64_MAX, end = 0;
+  for (const Kept& k : kept) {
+    if (!k.planes) continue;
+    begin = std::min(begin, k.offset / kPage * kPage);
+    end = std::max(end, k.offset + k.bytes);
+  }
+  return {begin, RoundUp(end, kPage) - begin};
+}
+
 bool FitsSlot(const Slot& slot, std::span<const int64_t> shape) {
   size_t next = 0;
   for (const int64_t wanted : slot.shape) {

@@ -19,7 +19,15 @@ struct Kept {
   uint64_t elements = 0, bytes = 0;
   const GgmlType* type = nullptr;  // when it is one tensor of a GGUF type
   bool planes = false;             // when it is a block of codec/planes.h
+  uint64_t offset = 0;             // of that block in its file
 };
+
+// Whole pages of a file.
+struct FilePages {
+  uint64_t begin = 0, bytes = 0;
+};
+// Those that blocks lie in. REQUIRES: there is one.
+FilePages PagesOfPlanes(std::span<const Kept> kept);
 
 // Where a slot's tensor lies.
 struct WeightOrigin {

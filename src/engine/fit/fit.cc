@@ -89,7 +89,11 @@ Result<Fitter> Fitter::Open(const ModelDir& dir, const FitRequest& request,
   f.request_ = request;
   f.request_.plan.budget = Bytes{UINT64_MAX};
   f.request_.plan.resident = "all";
-  f.sources_.push_back({dir, std::make_unique<Planned>(TRY(PlanModel(dir, f.request_.plan)))});
+  PlanRequest as_it_is = f.request_.plan;
+  as_it_is.mapped = false;
+  f.sources_.push_back({dir, std::make_unique<Planned>(TRY(PlanModel(dir, as_it_is)))});
+  if (request.plan.mapped && (request.packed.empty() || !HoldsPlain(f.sources_[0].planned->stored)))
+    *f.sources_[0].planned = TRY(PlanModel(dir, f.request_.plan));  // says what can't be mapped
   TRY(f.TakeFigures(&f.sources_[0]));
   const Planned& planned = *f.sources_[0].planned;
   if (const ModelInfo& info = planned.layout.model->info(); !planned.layout.model->runs())
@@ -114,9 +118,10 @@ Result<Fitter> Fitter::Open(const ModelDir& dir, const FitRequest& request,
   const Original original = TRY(OpenOriginal(dir));
   const Quality quality =
       TRY(Quality::Measure(original, kinds, sensitivities ? &*sensitivities : nullptr, threads, progress));
-  TRY(f.AddStored(quality, kinds));
+  const bool mapped = request.plan.mapped;
+  if (!mapped) TRY(f.AddStored(quality, kinds));
   TRY(f.AddPacked(quality));
-  if (request.rates && request.plan.weights == "auto") TRY(f.AddRates(original, quality));
+  if (request.rates && request.plan.weights == "auto" && !mapped) TRY(f.AddRates(original, quality));
   return f;
 }
 
@@ -184,7 +189,7 @@ Status Fitter::Add(size_t source, const std::string& weights, double bits, const
                measured[kKl].value_or(kl) + quality.OfCache(*kv), measured, PredictSpeed(all, speed())},
               all.plan.total};
       choice.streamed = all.stack_layers;
-      e.least = std::min(e.least, TRY(LayOut(planned, request, choice)).plan.total);
+      if (!request.mapped) e.least = std::min(e.least, TRY(LayOut(planned, request, choice)).plan.total);
       entries_.push_back(std::move(e));
     }
   return {};

@@ -26,7 +26,8 @@ inline constexpr double kReadingSpeed = 4, kSameKl = 0.005, kSameShare = 0.1;
 inline constexpr double kLeastRate = 2.5, kMostRate = 8.5, kRateStep = 0.5;  // bits a weight that packing is tried with
 
 struct FitRequest {
-  PlanRequest plan;                 // context, batch, audio; weights and cache where they are fixed. Not the budget.
+  PlanRequest plan;  // context, batch, audio; weights and cache where they are fixed. Not the budget. Mapped: only
+                     // what is packed already is a choice, with all layers
   std::vector<std::string> packed;  // versions of the model that `sotto pack` has made
   bool rates = true;                // also those that it would make
   ByMeasure floors;                 // of quality: a KL may be predicted, the others must have been measured
@@ -74,6 +75,7 @@ class Fitter {
   // The machine's; nothing: never calibrated, speeds only compare choices and are not to be shown.
   const std::optional<MachineSpeed>& machine() const { return machine_; }
   bool measured() const { return !request_.sensitivities.empty(); }
+  bool mapped() const { return request_.plan.mapped; }
   // Files with figures of other weights than those that are there now, which don't count.
   const std::vector<std::string>& stale() const { return stale_; }
   // Which measurements `count` choices lack, and what makes them; which files are stale. A clause, or "".

@@ -69,6 +69,7 @@ Status WritePlanFile(const Planned& p, const Json& about, const std::string& pat
        {{"weights", c.weights.as_stored ? "auto" : NameOf(c.weights)},
         {"kv", c.kv->name},
         {"resident", l.streamed.empty() ? "all" : std::to_string(l.stack_layers - static_cast<int>(l.streamed.size()))},
+        {"mapped", p.request.mapped},
         {"context", l.model->info().context},
         {"batch", c.batch},
         {"audio_seconds", p.request.audio_seconds}}},
@@ -93,6 +94,7 @@ Result<PlanFile> ReadPlanFile(const std::string& path) {
   r.weights = TRY(choice.Text("weights"));
   r.kv = TRY(choice.Text("kv"));
   r.resident = TRY(choice.Text("resident"));
+  r.mapped = TRY(choice.Flag("mapped"));
   r.context = TRY(choice.Whole("context", 1, INT32_MAX));
   r.batch = TRY(choice.Whole("batch", 1, kMostSequences));
   r.audio_seconds = TRY(choice.Number("audio_seconds"));

@@ -79,6 +79,12 @@ Result<double> Reader::Number(const char* key) const {
   return it->get<double>();
 }
 
+Result<bool> Reader::Flag(const char* key) const {
+  const auto it = object_.find(key);
+  if (it == object_.end() || !it->is_boolean()) return Broken(key);
+  return it->get<bool>();
+}
+
 Result<Reader> Reader::Object(const char* key) const {
   const auto it = object_.find(key);
   if (it == object_.end() || !it->is_object()) return Broken(key);

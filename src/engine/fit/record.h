@@ -36,6 +36,7 @@ class Reader {
   Result<std::string> Text(const char* key) const;
   Result<int64_t> Whole(const char* key, int64_t least, int64_t most) const;
   Result<double> Number(const char* key) const;  // finite
+  Result<bool> Flag(const char* key) const;
   Result<Reader> Object(const char* key) const;
   Result<std::vector<Reader>> List(const char* key) const;  // of objects
   Error Broken(const char* key) const;

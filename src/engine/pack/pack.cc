@@ -46,6 +46,9 @@ class Packer {
                            .taps = slot.shape[2]});
       elements_ += matrices_.back().elements();
     }
+    // One behind the other, all of them at multiples of kPlanesAlign: so they can be used as they lie in the file (--mapped).
+    std::stable_partition(order_.begin(), order_.end(),
+                          [&](uint32_t id) { return IsPacked(original_.anatomy->at(id), original_.origins[id]); });
     if (matrices_.empty())
       return BadModel(
           request_.mode == PackMode::kHalves
@@ -278,7 +281,7 @@ class Packer {
     Listing listing;
     Packed packed;
     Json metadata = {{"format", "pt"}, {"sotto.packed", "1"}, {"sotto.level", request_.level}};
-    auto m = matrices_.begin();  // in the order of ids, as order_
+    auto m = matrices_.begin();  // order_ begins with them
     for (const uint32_t id : order_) {
       const Slot& slot = original_.anatomy->at(id);
       const WeightOrigin& origin = original_.origins[id];
