@@ -1,6 +1,7 @@
-// The published allocation of SmartKV, with what its text leaves out: a token that was raised once is not offered its next step while 85 %
-// or more of the budget is spent (its damping against rank changes, seen from a cache that is new), the first three positions are never lowered,
-// and each token that is forced to the top lowers others by one step at most. Kept exact for comparison; what is wrong with it stays.
+// The published allocation of SmartKV, with what its text leaves out: a token that was raised once is not offered its
+// next step while 85 % or more of the budget is spent (its damping against rank changes, seen from a cache that is
+// new), the first three positions are never lowered, and each token that is forced to the top lowers others by one step
+// at most. Kept exact for comparison; what is wrong with it stays.
 #include "kv/reference_rule.h"
 
 #include <fmt/format.h>

@@ -1,5 +1,5 @@
-// The published allocation of SmartKV, exact on its 21 published vectors (tests/golden/smartkv_allocation.json): for comparison, not for use.
-// Its scales are fp32, one for the keys and one for the values of each token and head.
+// The published allocation of SmartKV, exact on its 21 published vectors (tests/golden/smartkv_allocation.json): for
+// comparison, not for use. Its scales are fp32, one for the keys and one for the values of each token and head.
 //
 //   const std::vector<uint8_t> bits = TRY(ReferenceWidths({.heads = 32, .head_dim = 128, .budget = 0.25}, importance));
 #pragma once
@@ -19,8 +19,8 @@ struct ReferenceCache {
   double high_precision_fraction = 0.02;  // of the tokens: forced to the highest width
 };
 
-// Bits of each token; `importance` is finite. kOverBudget when the first four tokens at the highest width and all others at the lowest
-// are too much.
+// Bits of each token; `importance` is finite. kOverBudget when the first four tokens at the highest width and all
+// others at the lowest are too much.
 Result<std::vector<uint8_t>> ReferenceWidths(const ReferenceCache& cache, std::span<const double> importance);
 
 }  // namespace sotto

@@ -192,7 +192,7 @@ Result<std::vector<uint8_t>> AllocateWidths(KvRule rule, const KvAllocation& cac
   if (cache.budget_bytes < smallest) {
     Error error{
         Code::kOverBudget,
-        fmt::format("{} tokens of {} heads of {} take {} bytes at {} bits, and the budget is {}; give at least {}", n,
+        fmt::format("{} tokens of {} heads of {} take {} bytes at {} bits, the budget is {}; give {} or more", n,
                     cache.heads, cache.head_dim, smallest, cache.widths.least(), cache.budget_bytes, smallest)};
     error.required_bytes = error.smallest_budget_bytes = smallest;
     error.budget_bytes = cache.budget_bytes;

@@ -1,5 +1,5 @@
-// Rules against their definition: a brute force of the least loss, the published vectors, and what the policy relies on: the budget is
-// never passed, widths never rise, the same input gives the same widths.
+// Rules against their definition: a brute force of the least loss, the published vectors, and what the policy relies
+// on: the budget is never passed, widths never rise, the same input gives the same widths.
 #include "kv/rules.h"
 
 #include <gmock/gmock.h>
