@@ -17,7 +17,7 @@ struct PackedKvOptions {
   // width needs, which is then the only one.
   uint64_t budget_bytes = 0;
   double budget_share = 0.25;
-  int64_t sinks = 4, recent = 64;  // tokens that are held at the most bits
+  int64_t sinks = 4, recent = 8;  // tokens that are held at the most bits
 
   bool uniform() const { return budget_bytes == 0 && budget_share == 0; }
 };
