@@ -1,5 +1,4 @@
 // Packed matrices that are used where they lie in their file: the same numbers, in pages that the plan counts.
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -117,11 +116,11 @@ TEST(Mapped, MatricesAreTheFilesOwnPages) {
     const Planned& p = engine->planned();
     const auto first = std::find_if(p.stored.kept.begin(), p.stored.kept.end(), [](const Kept& k) { return k.planes; });
     const volatile std::byte* const last = engine->run(kGenerate).At(id) + first->bytes - 1;
-    EXPECT_EQ(*last, std::byte{0});
+    EXPECT_EQ(std::byte{*last}, std::byte{0});
     std::fstream file(FileOf(model), std::ios::in | std::ios::out | std::ios::binary);
     file.seekp(static_cast<std::streamoff>(first->offset + first->bytes - 1));
     file.put('\x5A').flush();
-    EXPECT_EQ(*last, std::byte{mapped ? uint8_t{0x5A} : uint8_t{0}});
+    EXPECT_EQ(std::byte{*last}, std::byte{mapped ? uint8_t{0x5A} : uint8_t{0}});
     file.seekp(static_cast<std::streamoff>(first->offset + first->bytes - 1));
     file.put('\0');
   }
