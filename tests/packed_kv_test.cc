@@ -171,7 +171,7 @@ TEST(PackedKv, RefusesInOneSentence) {
   EXPECT_THAT(error("q4", SOTTO_SOURCE_DIR "/models/demo-asr"), HasSubstr("language models"));
   const Ran small = RunSotto({"plan", kLm, "--kv", "smart:budget=0.1", "--memory", "1GiB"});
   EXPECT_EQ(small.code, 5);
-  EXPECT_THAT(small.err, HasSubstr("a share of"));
+  EXPECT_THAT(small.err, HasSubstr("pass budget="));
 }
 
 }  // namespace
