@@ -53,7 +53,7 @@ struct Tally {
 
 void Try(const Json& config, const Json& published, const std::string& what, Tally* tally) {
   Anatomy anatomy;
-  const Workload workload{0, 2, 2, FindKvPolicy("fp16"), 2};
+  const Workload workload{0, 2, 2, DenseKvPolicy(DType::kF16), 2};
   const auto model = BuildModel(config, workload, anatomy);
   if (!model.ok()) {
     ++tally->refused;

@@ -112,7 +112,7 @@ void WriteRandomWeights(const std::string& dir, const Json& config) {
   std::filesystem::create_directories(dir);
   std::ofstream(dir + "/config.json") << config.dump();
   Anatomy anatomy;
-  const Workload least{0, 1, 1, FindKvPolicy("fp32"), 1};
+  const Workload least{0, 1, 1, DenseKvPolicy(DType::kF32), 1};
   const auto model = BuildModel(config, least, anatomy);
   Json header = Json::object();
   uint64_t offset = 0;

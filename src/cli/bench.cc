@@ -191,7 +191,7 @@ void AddBench(CLI::App* root, Commands* commands) {
   app->add_option("--context", r.context, "Decoder positions; default: the model's maximum, at most 4096")
       ->envname("SOTTO_CONTEXT")
       ->check(CLI::NonNegativeNumber);
-  app->add_option("--kv", r.kv, "Cache of keys and values of both: fp32, fp16, bf16 or auto")
+  app->add_option("--kv", r.kv, "Cache of keys and values of both, as of sotto run")
       ->envname("SOTTO_KV")
       ->capture_default_str();
   app->add_option("--threads,-t", r.threads, "Threads; default: the CPUs that this process may use")

@@ -207,7 +207,7 @@ void AddFit(CLI::App* root, Commands* commands) {
       ->envname("SOTTO_CONTEXT");
   app->add_option("--batch", s.batch, "Sequences decoded side by side; default: 1")->envname("SOTTO_BATCH");
   app->add_option("--audio-seconds", s.audio_seconds, "Audio of each sequence; default: one window");
-  app->add_option("--kv", s.kv, "Only this cache: fp32, fp16, bf16")->envname("SOTTO_KV");
+  app->add_option("--kv", s.kv, "Only this cache, as of sotto run")->envname("SOTTO_KV");
   app->add_option("--weights", s.weights, "Only these weights, which loading makes")->envname("SOTTO_WEIGHTS");
   app->add_option("--packed", o->request.packed,
                   "A version of the model that sotto pack has made (may be given several times)")

@@ -41,6 +41,7 @@ int Main(int argc, char** argv) {
   sotto::cli::AddMemory(&app, &commands);
   sotto::cli::AddWatch(&app, &commands);
   sotto::cli::AddBench(&app, &commands);
+  sotto::cli::AddKv(&app, &commands);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {  // --help, --version

@@ -149,7 +149,7 @@ void AddMemory(CLI::App* root, Commands* commands) {
     ask->add_option("--min-free", o->min_free, "To stay free; default: 512MiB, 768MiB for Q5_K_M");
     ask->add_option("--audio-overhead", o->audio_overhead, "On top of the plan, for what a host holds beside it");
     ask->add_option("--context", o->context, "Decoder positions of the plan")->envname("SOTTO_CONTEXT");
-    ask->add_option("--kv", o->kv, "Cache of keys and values of the plan: fp32, fp16, bf16 or auto")
+    ask->add_option("--kv", o->kv, "Cache of keys and values of the plan, as of sotto run")
         ->envname("SOTTO_KV")
         ->capture_default_str();
     ask->add_option("--threads,-t", o->threads, "Threads of the plan")->envname("SOTTO_THREADS");

@@ -25,7 +25,9 @@ void AddShared(CLI::App* app, SharedOptions* o) {
       ->envname("SOTTO_WEIGHTS")
       ->capture_default_str();
   app->add_option("--mmproj", o->mmproj, "The audio half of a .gguf model: its mmproj file");
-  app->add_option("--kv", o->kv, "Cache of keys and values: fp32, fp16, bf16 or auto")
+  app->add_option("--kv", o->kv,
+                  "Cache of keys and values: fp32, fp16, bf16, packed to q8, q4, q3 or q2, "
+                  "smart[:budget=0.25,bits=2/3/4/8,sinks=4,recent=8,rule=smart], or auto")
       ->envname("SOTTO_KV")
       ->capture_default_str();
   app->add_option(

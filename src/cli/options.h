@@ -80,6 +80,7 @@ void AddPull(CLI::App* root, Commands* commands);
 void AddMemory(CLI::App* root, Commands* commands);
 void AddWatch(CLI::App* root, Commands* commands);
 void AddBench(CLI::App* root, Commands* commands);
+void AddKv(CLI::App* root, Commands* commands);
 
 // Set by SIGINT and SIGTERM; what signal it was.
 const std::atomic<bool>& StopFlag();

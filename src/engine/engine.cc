@@ -87,7 +87,8 @@ Status Engine::Fill(const std::function<bool(uint64_t, uint64_t)>& progress) {
     TRY(LoadWeights(*planned_.files, planned_.parts, anatomy, run(kLoad), staging, *threads_, &streamed, progress));
   tokenizer.Join();
   TRY(std::move(tokenizer_read));
-  ops_ = MakeCpuBackend(planned_.isa, threads_.get(), ScratchOf(*layout().anatomy, *layout().model, planned_.threads),
+  ops_ = MakeCpuBackend(planned_.isa, threads_.get(),
+                        ScratchOf(*layout().anatomy, *layout().model, *layout().choice.kv, planned_.threads),
                         run(kRunning)[slots.scratch]);
   if (layout().streamed.empty()) return {};
   std::span<std::byte> bounce;

@@ -68,15 +68,11 @@ Result<std::vector<Choice>> Ladder(const PlanRequest& request, const StoredWeigh
   std::vector<Choice> ladder;
   for (const WeightKind& w : weights) {
     if (request.kv != "auto") {
-      const KvPolicy* kv = FindKvPolicy(request.kv);
-      if (kv == nullptr)
-        return Usage(fmt::format("--kv {} is not a cache that sotto has; choose fp32, fp16, bf16 or auto",
-                                 request.kv.substr(0, 40)));
-      ladder.push_back({w, kv, 1});
+      ladder.push_back({w, TRY(ParseKvPolicy(request.kv)), 1});
       continue;
     }
-    if (w == WeightKind{DType::kF32}) ladder.push_back({w, FindKvPolicy("fp32"), 1});
-    ladder.push_back({w, FindKvPolicy("fp16"), 1});
+    if (w == WeightKind{DType::kF32}) ladder.push_back({w, DenseKvPolicy(DType::kF32), 1});
+    ladder.push_back({w, DenseKvPolicy(DType::kF16), 1});
   }
   return ladder;
 }
@@ -88,6 +84,28 @@ uint64_t MaxPromptBytes(int64_t context) {
 int64_t WindowContext(const ModelInfo& info, const MelParams& mel) {
   return info.type == "audio-llm" && info.audio_windows != 1 ? mel.n_fft / 2 : 0;
 }
+
+namespace {
+
+// Whether the cache can be kept so. Whisper's own is small, and what it hears is read by all its tokens at once.
+Status CheckCache(const ModelInfo& info, const Workload& workload) {
+  const KvPolicy& kv = *workload.kv;
+  if (kv.PageTokens(info.context) == 0) return {};
+  if (info.type == "encoder-decoder")
+    return Usage(
+        fmt::format("--kv {} packs the caches of language models; choose fp32, fp16, bf16 or auto here", kv.name));
+  std::vector<KvShape> layers;
+  for (const KvLayer& l : info.kv_layers) {
+    if (l.latent > 0)
+      return Usage(
+          fmt::format("--kv {} keeps keys and values, and this model keeps latent vectors; choose fp16", kv.name));
+    if (l.heads > 0)
+      layers.push_back({l.heads, l.head_dim, info.context, l.v_dim, l.window < info.context ? l.window : 0});
+  }
+  return kv.Check(layers, workload.sequences * workload.beams);
+}
+
+}  // namespace
 
 Result<Layout> LayOut(const Planned& p, const PlanRequest& request, const Choice& choice) {
   Layout l;
@@ -102,6 +120,7 @@ Result<Layout> LayOut(const Planned& p, const PlanRequest& request, const Choice
     l.slots.mapped = Table(engine, "mapped", l.mapped.bytes, Role::kMapped);
   }
   l.model = TRY(BuildWhole(p.config, p.gguf.get(), workload, *l.anatomy));
+  TRY(CheckCache(l.model->info(), workload));
   if (request.tp > 1) l.anatomy->KeepOneRank(request.tp);
   const bool hears = l.model->info().n_mels > 0, streams = choice.streamed > 0,
              widened = p.gguf != nullptr || p.stored.dtype == DType::kI8;
@@ -113,7 +132,7 @@ Result<Layout> LayOut(const Planned& p, const PlanRequest& request, const Choice
   if (streams && request.direct)
     l.slots.bounce = Table(engine.During(kRunning), "bounce", kBounceBytes + kPage, Role::kStaging);
   l.slots.scratch = Table(engine.During(kRunning), "scratch",
-                          CpuScratchBytes(ScratchOf(*l.anatomy, *l.model, p.threads)).n, Role::kActivation);
+                          CpuScratchBytes(ScratchOf(*l.anatomy, *l.model, *choice.kv, p.threads)).n, Role::kActivation);
   l.slots.tokenizer = Table(engine, "tokenizer", p.tokenizer_bytes);
   if (l.model->info().type != "encoder-decoder")
     l.slots.sampler = Table(engine.During(kRunning), "sampler", Sampler::MemoryBytes(l.model->info().vocab_size));
@@ -243,8 +262,11 @@ std::string WeightsName(const Planned& planned, const Choice& choice) {
   return choice.weights.as_stored ? planned.stored.format : NameOf(choice.weights);
 }
 
-ScratchNeed ScratchOf(const Anatomy& anatomy, const Model& model, int threads) {
+ScratchNeed ScratchOf(const Anatomy& anatomy, const Model& model, const KvPolicy& kv, int threads) {
   ScratchNeed need{threads, 1, static_cast<int>(model.info().head_dim)};
+  need.page_tokens = kv.PageTokens(model.info().context);
+  for (const KvLayer& l : model.info().kv_layers) need.kv_heads = std::max(need.kv_heads, static_cast<int>(l.heads));
+  need.heads = static_cast<int>(model.info().heads);
   for (const Slot& s : anatomy.slots())
     if (s.form == Form::kMatrix) need.in = std::max(need.in, s.shape[1] * s.shape[2]);
   return need;
@@ -322,7 +344,7 @@ Result<Planned> PlanModel(const ModelDir& dir, const PlanRequest& request) {
   p.request = request;
   {  // headers against the config, before anything depends on either
     Anatomy anatomy;
-    Workload least{0, 1, 1, FindKvPolicy("fp32"), 1};
+    Workload least{0, 1, 1, DenseKvPolicy(DType::kF32), 1};
     if (request.audio_seconds > 0)
       least.audio_seconds = request.audio_seconds;  // thirty may not fit the model's context
     const std::unique_ptr<Model> model = TRY(BuildWhole(p.config, gguf, least, anatomy));

@@ -120,7 +120,7 @@ inline constexpr uint64_t kPromptHeap = 40;
 int64_t WindowContext(const ModelInfo& info, const MelParams& mel);
 
 // What the kernels must be given for this model.
-ScratchNeed ScratchOf(const Anatomy& anatomy, const Model& model, int threads);
+ScratchNeed ScratchOf(const Anatomy& anatomy, const Model& model, const KvPolicy& kv, int threads);
 
 // The sentence and the numbers of a refusal. REQUIRES: !planned.fits.
 Error Refusal(const Planned& planned);

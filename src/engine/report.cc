@@ -259,7 +259,9 @@ std::string PlanTable(const Planned& p) {
   std::string out =
       fmt::format("{}: {}, {} parameters{}{}\n{}\n\n", p.dir.name, l.model->info().type, l.anatomy->Parameters(),
                   p.request.tp > 1 ? fmt::format(" on each of {} ranks", p.request.tp) : "",
-                  l.model->runs() && (p.stored.kept.empty() || p.gguf) ? "" : "; planned, not run by this version",
+                  l.model->runs() && (p.stored.kept.empty() || p.gguf || p.stored.format == "packed")
+                      ? ""
+                      : "; planned, not run by this version",
                   WorkloadText(p));
   out += fmt::format("{:<28}{:>16}\n", "component", "bytes");
   for (const PlanRow& r : PlanRows(p))

@@ -97,9 +97,9 @@ class Prediction {
   // Of one token: seconds(bytes, products) of each layer.
   template <class Seconds>
   double Attention(int64_t depth, const Seconds& seconds) const {
-    const auto size = static_cast<double>(SizeOf(l_.choice.kv->dtype));
     const auto of = [&](const KvLayer& kv, int64_t keys) {
       const auto n = static_cast<double>(keys);
+      const double size = l_.choice.kv->BytesPerElement({kv.heads, kv.head_dim, info_.context});
       return seconds(n * size * static_cast<double>(kv.Elements()),
                      2 * n * static_cast<double>(info_.heads * kv.head_dim));
     };

@@ -1,5 +1,7 @@
 // Dense caches: one element type for all positions, head by head, [sequences * heads, capacity, head_dim], so that a head's keys
 // are one contiguous read.
+#include <cmath>
+
 #include "codec/half.h"
 #include "kv/store.h"
 
@@ -29,7 +31,7 @@ class DenseKv final : public KvStore {
     }
   }
 
-  void Store(const Run& run, int layer, BatchRows rows, View k, View v) override {
+  void Store(Backend& /*ops*/, const Run& run, int layer, BatchRows rows, View k, View v) override {
     const Layer& l = layers_[static_cast<size_t>(layer)];
     CHECK(k.rows == rows.count() && v.rows == rows.count() && k.cols == l.shape.heads * l.shape.head_dim);
     const View keys = run[l.k], values = run[l.v];
@@ -45,7 +47,7 @@ class DenseKv final : public KvStore {
   }
 
   void Attend(Backend& ops, const Run& run, int layer, BatchRows rows, View q, const AttnSpec& spec, View out,
-              View* mass) const override {
+              View* mass) override {
     const Layer& l = layers_[static_cast<size_t>(layer)];
     CHECK(spec.heads % l.shape.heads == 0 && spec.head_dim == l.shape.head_dim);
     const HeadShape shape{spec.heads, static_cast<int>(l.shape.heads), spec.head_dim, spec.scale};
@@ -99,21 +101,27 @@ class DenseKv final : public KvStore {
   std::vector<Layer> layers_;
 };
 
-template <DType dtype>
-std::unique_ptr<KvStore> Declare(const Scope& at, std::span<const KvShape> layers, int64_t sequences) {
-  return std::make_unique<DenseKv>(at, layers, sequences, dtype);
-}
+// Rounding to n bits of mantissa: a third of the square of half a unit, for numbers between powers of two.
+double RoundingNoise(int mantissa) { return std::exp2(-2.0 * (mantissa + 1)) / 6; }
 
-constexpr KvPolicy kPolicies[] = {{"fp32", DType::kF32, Declare<DType::kF32>},
-                                  {"fp16", DType::kF16, Declare<DType::kF16>},
-                                  {"bf16", DType::kBF16, Declare<DType::kBF16>}};
+class DensePolicy final : public KvPolicy {
+ public:
+  explicit DensePolicy(DType dtype) : KvPolicy(std::string(NameOf(dtype)), dtype) {}
+  std::unique_ptr<KvStore> Declare(const Scope& at, std::span<const KvShape> layers, int64_t sequences) const override {
+    return std::make_unique<DenseKv>(at, layers, sequences, dtype);
+  }
+  Status Check(std::span<const KvShape>, int64_t) const override { return {}; }
+  double BytesPerElement(const KvShape&) const override { return static_cast<double>(SizeOf(dtype)); }
+  double Noise() const override { return dtype == DType::kF32 ? 0 : RoundingNoise(dtype == DType::kF16 ? 10 : 7); }
+  int64_t PageTokens(int64_t) const override { return 0; }
+};
 
 }  // namespace
 
-const KvPolicy* FindKvPolicy(std::string_view name) {
-  for (const KvPolicy& p : kPolicies)
-    if (p.name == name) return &p;
-  return nullptr;
+const KvPolicy* DenseKvPolicy(DType dtype) {
+  static const DensePolicy kPolicies[] = {DensePolicy(DType::kF32), DensePolicy(DType::kF16),
+                                          DensePolicy(DType::kBF16)};
+  return &kPolicies[dtype == DType::kF32 ? 0 : dtype == DType::kF16 ? 1 : 2];
 }
 
 }  // namespace sotto

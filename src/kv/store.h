@@ -3,9 +3,11 @@
 #pragma once
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/result.h"
 #include "ops/backend.h"
 #include "plan/arena.h"
 
@@ -33,21 +35,41 @@ struct AttnSpec {
 class KvStore {
  public:
   virtual ~KvStore() = default;
-  // k, v: [rows, heads * head_dim] fp32, one row for each entry of `rows`.
-  virtual void Store(const Run& run, int layer, BatchRows rows, View k, View v) = 0;
-  // q, out: [rows, heads * head_dim]. `mass`, if given: [rows * heads, keys] the softmax weights.
+  // k, v: [rows, heads * head_dim] fp32, one row for each entry of `rows`; they stay as they are until Attend has read them, and
+  // may be changed. Storing a position that was stored before forgets it and all behind it.
+  virtual void Store(Backend& ops, const Run& run, int layer, BatchRows rows, View k, View v) = 0;
+  // q, out: [rows, heads * head_dim]; q may be changed. `mass`, if given: [rows * heads, keys] the softmax weights.
   virtual void Attend(Backend& ops, const Run& run, int layer, BatchRows rows, View q, const AttnSpec& spec, View out,
-                      View* mass = nullptr) const = 0;
+                      View* mass = nullptr) = 0;
 };
 
-struct KvPolicy {
-  std::string_view name;
-  DType dtype;
-  // Declares the slots, named prefix + "k" / "v", one pair a layer. `at` carries the lifetime and the prefix.
-  std::unique_ptr<KvStore> (*declare)(const Scope& at, std::span<const KvShape> layers, int64_t sequences);
+// How a cache is kept: chosen once, lives as long as the process, so that policies are compared by their addresses.
+class KvPolicy {
+ public:
+  KvPolicy(std::string name, DType dtype) : name(std::move(name)), dtype(dtype) {}
+  virtual ~KvPolicy() = default;
+  KvPolicy(const KvPolicy&) = delete;
+  KvPolicy& operator=(const KvPolicy&) = delete;
+
+  // Declares the slots, named prefix + layer. `at` carries the lifetime and the prefix. What it can't keep, by Check, it declares too.
+  virtual std::unique_ptr<KvStore> Declare(const Scope& at, std::span<const KvShape> layers,
+                                           int64_t sequences) const = 0;
+  // kUsage: caches that this policy can't keep, and the longest context or the budget that would do.
+  virtual Status Check(std::span<const KvShape> layers, int64_t sequences) const = 0;
+  // Of one number of a key or value, all told, in a cache of this shape.
+  virtual double BytesPerElement(const KvShape& shape) const = 0;
+  // Power of what is lost, over that of keys and values.
+  virtual double Noise() const = 0;
+  // Tokens whose pages one attention reads at most, for its scratch (ScratchNeed::page_tokens); 0: no pages.
+  virtual int64_t PageTokens(int64_t context) const = 0;
+
+  const std::string name;
+  const DType dtype;  // of a dense cache; of a packed one what it is measured against, kF16
 };
 
-// fp32, fp16, bf16; nullptr when there is none of that name.
-const KvPolicy* FindKvPolicy(std::string_view name);
+// fp32, fp16, bf16; the packed ones: q8, q4, q3, q2, smart and smart:key=value,… (kv/packed.h). kUsage: what is wrong, and what there is.
+Result<const KvPolicy*> ParseKvPolicy(std::string_view name);
+// REQUIRES: kF32, kF16 or kBF16.
+const KvPolicy* DenseKvPolicy(DType dtype);
 
 }  // namespace sotto

@@ -30,7 +30,7 @@ Result<std::unique_ptr<Model>> Build(const Json& json, const Workload& n, Anatom
     DeclareLinear(speaking, "output", text.vocab_size, text.d_model, false, ByOut());
     // Its cache is as long as the decoder's.
     const int64_t context = n.context == 0 ? std::min(text.max_context, kDefaultContext) : n.context;
-    (void)n.kv->declare((speaking / "kv").During(kGenerate),
+    (void)n.kv->Declare((speaking / "kv").During(kGenerate),
                         std::vector<KvShape>(static_cast<size_t>(mimo.layers), {text.kv_heads, text.head_dim, context}),
                         n.sequences * n.beams);
   }

@@ -90,7 +90,7 @@ Result<std::unique_ptr<Model>> BuildRealtime(const Json& json, const Workload& n
     DeclareLinear(layer, "linear2", text.d_model, kDelayRank, false);
   }
   // The encoder is causal: it keeps its own keys and values over its window.
-  (void)n.kv->declare((tower / "kv").During(kRunning),
+  (void)n.kv->Declare((tower / "kv").During(kRunning),
                       std::vector<KvShape>(static_cast<size_t>(layers), KvShape{heads, head, window}), n.sequences);
   Hearing hearing{mels, 2 * window, window, window / factor, 0, 2 * layers * window * heads * head};
   DeclareHearing(tower, hearing.frames, mels, window, std::max(d, heads * head), std::max(ffn, 2 * d));

@@ -99,8 +99,8 @@ class Whisper final : public Model {
         cross{c_.heads, c_.d_model / c_.heads, c_.encoder.heard()};
     const std::vector<KvShape> self_layers(static_cast<size_t>(c_.layers), self),
         cross_layers(self_layers.size(), cross);
-    self_ = n.kv->declare((decoder / "self_kv").During(kGenerate), self_layers, n.sequences * n.beams);
-    cross_ = n.kv->declare((decoder / "cross_kv").As(Component::kCrossAttention).During(kRunning), cross_layers,
+    self_ = n.kv->Declare((decoder / "self_kv").During(kGenerate), self_layers, n.sequences * n.beams);
+    cross_ = n.kv->Declare((decoder / "cross_kv").As(Component::kCrossAttention).During(kRunning), cross_layers,
                            n.sequences);
 
     const Scope step = decoder.During(kGenerate);
@@ -144,7 +144,7 @@ class Whisper final : public Model {
     for (const DecoderLayer& w : layers_) {
       ops.Linear(states, run[w.cross_wk], {}, k, Into::kStore);
       ops.Linear(states, run[w.cross_wv], run[w.cross_bv], v, Into::kStore);
-      cross_->Store(run, layer++, {sequence_of_window_, positions_of_window_}, k, v);
+      cross_->Store(ops, run, layer++, {sequence_of_window_, positions_of_window_}, k, v);
     }
     return states;
   }
@@ -178,7 +178,7 @@ class Whisper final : public Model {
     ops.Linear(h, run[w.wq], run[w.bq], q, Into::kStore);
     ops.Linear(h, run[w.wk], {}, k, Into::kStore);
     ops.Linear(h, run[w.wv], run[w.bv], v, Into::kStore);
-    self_->Store(run, layer, rows, k, v);
+    self_->Store(ops, run, layer, rows, k, v);
     self_->Attend(ops, run, layer, rows, q, spec, h);
     ops.Linear(h, run[w.wo], run[w.bo], x, Into::kAdd);
 

@@ -70,8 +70,8 @@ struct Packed {
 
 // A CPU backend with its threads and scratch, the latter filled with NaNs.
 struct Cpu {
-  Cpu(Isa isa, int count, int64_t in = 0, int head_dim = 64) : threads(count) {
-    const ScratchNeed need{count, in, head_dim};
+  Cpu(Isa isa, int count, int64_t in = 0, int head_dim = 64) : Cpu(isa, ScratchNeed{count, in, head_dim}) {}
+  Cpu(Isa isa, const ScratchNeed& need) : threads(need.threads) {
     size = CpuScratchBytes(need).n;
     scratch.reset(static_cast<std::byte*>(std::aligned_alloc(64, RoundUp(size, 64))));
     std::fill(scratch.get(), scratch.get() + size, std::byte{0xFF});

@@ -41,7 +41,7 @@ Result<Original> OpenOriginal(const ModelDir& dir) {
   if (!dir.gguf_path.empty()) o.gguf = TRY(GgufModel::Open(dir.gguf_path, ""));
   o.config = o.gguf ? o.gguf->config() : TRY(ReadConfig(dir));
   o.anatomy = std::make_unique<Anatomy>();
-  const Workload usual{.kv = FindKvPolicy("fp16")};  // caches don't count; audio must go into the context
+  const Workload usual{.kv = DenseKvPolicy(DType::kF16)};  // caches don't count; audio must go into the context
   (void)TRY(BuildModel(o.config, usual, *o.anatomy));
   o.origins.resize(o.anatomy->slots().size());
   if (o.gguf) {

@@ -180,14 +180,13 @@ Status Fitter::Add(size_t source, const std::string& weights, double bits, const
   if (caches[0] == "auto") caches = {"fp16", "fp32", "bf16"};
   for (const std::string& cache : caches)
     for (const int64_t context : contexts_) {
-      const KvPolicy* kv = FindKvPolicy(cache);
-      if (kv == nullptr) return Usage(fmt::format("--kv {} is not a cache that sotto has", cache.substr(0, 40)));
+      const KvPolicy* kv = TRY(ParseKvPolicy(cache));
       const PlanRequest request = RequestOf(context);
       Choice choice{kind, kv, request.batch};
       const Layout all = TRY(LayOut(planned, request, choice));
       const ByMeasure measured = bits > 0 ? ByMeasure() : Measured(sources_[source], choice);
       Entry e{{source, weights, bits, choice, context, all.stack_layers, all.plan.total,
-               measured[kKl].value_or(kl) + quality.OfCache(kv->dtype), measured, PredictSpeed(all, speed())},
+               measured[kKl].value_or(kl) + quality.OfCache(*kv), measured, PredictSpeed(all, speed())},
               all.plan.total};
       choice.streamed = all.stack_layers;
       if (!request.mapped) e.least = std::min(e.least, TRY(LayOut(planned, request, choice)).plan.total);

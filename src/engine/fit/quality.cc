@@ -25,8 +25,6 @@ constexpr double kRoom = 1.02;
 // Noise of activations in int8 relative to their power, (largest / 127)^2 / 12 with the expected largest of so many Gaussian numbers in
 // standard deviations: 2.1 of 32, 4 of a row.
 constexpr double kBlockInputs = 2.1 * 2.1 / 127 / 127 / 12, kRowInputs = 4.0 * 4.0 / 127 / 127 / 12;
-// Rounding to n bits of mantissa: a third of the square of half a unit, for numbers between powers of two.
-double RoundingNoise(int mantissa) { return std::exp2(-2.0 * (mantissa + 1)) / 6; }
 
 // Rows of a matrix, evenly spread.
 struct Sample {
@@ -203,10 +201,10 @@ double Quality::Of(const Packed& packed) const {
   return kl;
 }
 
-double Quality::OfCache(DType dtype) const {
+double Quality::OfCache(const KvPolicy& kv) const {
   double harm = 0;
   for (const Matrix& m : matrices_) harm += m.harm;
-  return dtype == DType::kF32 ? 0 : harm * RoundingNoise(dtype == DType::kF16 ? 10 : 7);
+  return harm * kv.Noise();
 }
 
 Quality::Rate Quality::AtBits(double bits) const {

@@ -15,6 +15,7 @@
 #include "engine/convert/original.h"
 #include "engine/pack/pack.h"
 #include "engine/pack/sensitivity.h"
+#include "kv/store.h"
 #include "weights/recipe.h"
 
 namespace sotto {
@@ -32,7 +33,7 @@ class Quality {
   double Of(size_t kind) const;
   // Of a model that was packed, by the errors that it states.
   double Of(const Packed& packed) const;
-  double OfCache(DType dtype) const;
+  double OfCache(const KvPolicy& kv) const;
 
   // A rate that `sotto pack` would make. Bytes by slot, none too few together: packing meets the rate, and what goes to which
   // matrix is predicted with room to spare.

@@ -84,7 +84,7 @@ void Rules::Weights() {
   const std::string mode = s_.Word("mm_encoder_tp_mode", "");
   if (mode == "data") {  // whole on every rank
     Anatomy whole;
-    Workload n{c_.positions, 1, 1, FindKvPolicy("fp16"), 1};
+    Workload n{c_.positions, 1, 1, DenseKvPolicy(DType::kF16), 1};
     n.audio_seconds = c_.planned.request.audio_seconds > 0 ? c_.planned.request.audio_seconds : n.audio_seconds;
     if (BuildModel(c_.planned.config, n, whole).ok())
       encoder = SatAdd(whole.Parameters(Component::kEncoder), whole.Parameters(Component::kVision));

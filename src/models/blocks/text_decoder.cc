@@ -119,7 +119,7 @@ TextRoom::TextRoom(const Scope& decoder, const TextConfig& c, const Workload& n)
       shapes.push_back({kept.heads, kept.head_dim, capacity, 0, kept.window});
   }
   // Live while audio is heard, too: what was said before an audio stays in the cache.
-  kv = n.kv->declare((decoder / "kv").During(kRunning), shapes, n.sequences * n.beams);
+  kv = n.kv->Declare((decoder / "kv").During(kRunning), shapes, n.sequences * n.beams);
 
   const Scope step = decoder.During(kGenerate);
   const auto split = [&](const char* name, int64_t count, int64_t cols, int64_t unit) {
@@ -149,11 +149,12 @@ void TextRoom::Describe(const TextConfig& c, const Workload& n, ModelInfo* info)
   info->not_run = c.not_run;
   info->text_type = c.type;
   info->heads = c.heads;
-  const auto size = static_cast<int64_t>(SizeOf(n.kv->dtype));
   for (int64_t i = 0; i < c.layers; ++i) {
     const KvLayer kept = Kept(c, i);
-    info->kv_bytes_per_token += size * kept.Elements();
-    if (kept.window == 0) info->kv_bytes_per_token_beyond_window += size * kept.Elements();
+    const double element = n.kv->BytesPerElement({kept.heads, kept.head_dim, context});
+    const auto bytes = static_cast<int64_t>(std::ceil(element * static_cast<double>(kept.Elements())));
+    info->kv_bytes_per_token += bytes;
+    if (kept.window == 0) info->kv_bytes_per_token_beyond_window += bytes;
     info->kv_layers.push_back(kept);
   }
 }
@@ -226,7 +227,7 @@ void TextDecoder::Layer(Backend& ops, const Run& run, int index, BatchRows rows)
   }
   ops.Rotate(q, angles, heads, head_dim);
   ops.Rotate(k, angles, kv_heads, head_dim);
-  room_.kv->Store(run, index, rows, k, v);
+  room_.kv->Store(ops, run, index, rows, k, v);
   room_.kv->Attend(ops, run, index, rows, q, {heads, head_dim, 1.0F / std::sqrt(static_cast<float>(head_dim)), 0},
                    attended);
   ops.Linear(attended, run[w.wo], bias(w.bo), x, Into::kAdd);

@@ -112,7 +112,7 @@ uint64_t CacheLaneBytes(const ScratchNeed& need) {
   return static_cast<uint64_t>(4 * kMaxGroup * (kBatch + 2 * StateFloats(need.head_dim)));
 }
 
-uint64_t SharedBytes(const ScratchNeed& need) {
+uint64_t CacheSharedBytes(const ScratchNeed& need) {
   return RoundUp(static_cast<uint64_t>(4 * StateFloats(need.head_dim) * kMaxCacheParts * kSplitBelow), 64);
 }
 

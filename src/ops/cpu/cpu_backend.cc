@@ -11,13 +11,18 @@ namespace cpu {
 
 uint64_t LinearBytes(const ScratchNeed& need);     // linear.cc
 uint64_t CacheLaneBytes(const ScratchNeed& need);  // cache_attend.cc
+uint64_t CacheSharedBytes(const ScratchNeed& need);
 uint64_t ChunkLaneBytes(const ScratchNeed& need);  // attend_chunk.cc
+uint64_t PageLaneBytes(const ScratchNeed& need);   // page_attend.cc
+uint64_t PageSharedBytes(const ScratchNeed& need);
 
 uint64_t LaneBytes(const ScratchNeed& need) {
-  return RoundUp(
-      std::max({LinearBytes(need), CpuBackend::AttendBytes(need.head_dim), CacheLaneBytes(need), ChunkLaneBytes(need)}),
-      64);
+  return RoundUp(std::max({LinearBytes(need), CpuBackend::AttendBytes(need.head_dim), CacheLaneBytes(need),
+                           ChunkLaneBytes(need), PageLaneBytes(need)}),
+                 64);
 }
+
+uint64_t SharedBytes(const ScratchNeed& need) { return std::max(CacheSharedBytes(need), PageSharedBytes(need)); }
 
 const Kernels& KernelsFor(Isa isa) {
   CHECK(Supports(isa));
@@ -71,6 +76,14 @@ void CpuBackend::Rotate(View x, View angles, int heads, int head_dim) {
 void CpuBackend::SiluMul(View gate, View up, View out) {
   for (const View& v : {gate, up, out}) CHECK(v.dtype == DType::kF32 && v.cols == out.cols && v.rows == out.rows);
   ForRows(out.rows, out.cols, [&](int64_t r) { kernels_.silu_mul(gate.F32(r), up.F32(r), out.cols, out.F32(r)); });
+}
+
+void CpuBackend::Hadamard(View x, int head_dim) {
+  CHECK(x.dtype == DType::kF32 && head_dim >= 1 && x.cols % head_dim == 0);
+  const int64_t block = head_dim & -head_dim;
+  ForRows(x.rows, x.cols, [&](int64_t r) {
+    for (int64_t i = 0; i < x.cols; i += block) kernels_.hadamard(x.F32(r) + i, block);
+  });
 }
 
 void CpuBackend::Embed(std::span<const int32_t> ids, std::span<const int32_t> pos, const WeightView& table,

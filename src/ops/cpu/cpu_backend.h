@@ -31,6 +31,9 @@ class CpuBackend final : public Backend {
   void AttendCache(View q, std::span<const CacheView> cache, const HeadShape& shape, View out,
                    const View* weights) override;
   void AttendChunk(View q, const CacheView& cache, const HeadShape& shape, View out) override;
+  void Hadamard(View x, int head_dim) override;
+  void AttendPages(View q, const PagesView& cache, const HeadShape& shape, View out, Precision precision,
+                   const PagesMass& mass) override;
   void Embed(std::span<const int32_t> ids, std::span<const int32_t> pos, const WeightView& table, View positions,
              View out) override;
   void Add(View a, View b, View out) override;

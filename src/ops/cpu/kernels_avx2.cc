@@ -3,6 +3,7 @@
 // bits and is exact only for the narrow codes of blocks.
 #include "ops/cpu/blocks_inl.h"
 #include "ops/cpu/group_inl.h"
+#include "ops/cpu/pages_inl.h"
 #include "ops/cpu/planes_inl.h"
 #include "ops/cpu/row_inl.h"
 #include "ops/cpu/tile_inl.h"
@@ -137,6 +138,7 @@ struct BlockSums {
 constexpr auto kWidenI8 = WidenI8;
 constexpr auto kI16Tile = IntTile<int16_t>;
 constexpr const Attend16* kAttend16 = &kAttend16Avx2;
+constexpr const PageProducts* kPages = &kPagesAvx2;
 
 }  // namespace
 

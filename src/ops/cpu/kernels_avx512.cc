@@ -7,6 +7,7 @@
 
 #include "ops/cpu/blocks_inl.h"
 #include "ops/cpu/group_inl.h"
+#include "ops/cpu/pages_inl.h"
 #include "ops/cpu/planes_inl.h"
 #include "ops/cpu/row_inl.h"
 #include "ops/cpu/tile_inl.h"
@@ -60,6 +61,7 @@ using BlockSums = DotSums<Kind, VnniDot>;
 constexpr auto kWidenI8 = nullptr;
 constexpr auto kI16Tile = nullptr;
 constexpr const Attend16* kAttend16 = nullptr;  // fp32 runs at the same rate as int16 here
+constexpr const PageProducts* kPages = &kPagesAvx2;
 
 }  // namespace
 

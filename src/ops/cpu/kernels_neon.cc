@@ -1,6 +1,7 @@
 // ARM64 with the dot product of ARMv8.2: sdot adds four products of signed bytes to 32 bits, exactly.
 #include "ops/cpu/blocks_inl.h"
 #include "ops/cpu/group_inl.h"
+#include "ops/cpu/pages_inl.h"
 #include "ops/cpu/planes_inl.h"
 #include "ops/cpu/row_inl.h"
 #include "ops/cpu/tile_inl.h"
@@ -56,6 +57,7 @@ using BlockSums = DotSums<Kind, SignedDot>;
 constexpr auto kWidenI8 = nullptr;
 constexpr auto kI16Tile = nullptr;
 constexpr const Attend16* kAttend16 = nullptr;
+constexpr const PageProducts* kPages = nullptr;
 
 }  // namespace
 

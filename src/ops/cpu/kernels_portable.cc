@@ -1,6 +1,7 @@
 // The kernels in portable C++ (on x86-64 that is SSE2, on aarch64 NEON), and the definition of the integer ones.
 #include "ops/cpu/blocks_inl.h"
 #include "ops/cpu/group_inl.h"
+#include "ops/cpu/pages_inl.h"
 #include "ops/cpu/planes_inl.h"
 #include "ops/cpu/row_inl.h"
 #include "ops/cpu/tile_inl.h"
@@ -46,6 +47,7 @@ using BlockSums = DotSums<Kind, PlainDot>;
 constexpr auto kWidenI8 = nullptr;
 constexpr auto kI16Tile = nullptr;
 constexpr const Attend16* kAttend16 = nullptr;
+constexpr const PageProducts* kPages = nullptr;
 
 }  // namespace
 

@@ -1,4 +1,4 @@
-// The table of one instruction set, from the functions that tile_inl.h, row_inl.h, blocks_inl.h and the including file define. No
+// The table of one instruction set, from the functions that tile_inl.h, row_inl.h, blocks_inl.h, pages_inl.h and the including file define. No
 // guard: it is a part of each kernels_*.cc.
 const Kernels SOTTO_TABLE = {.tile_rows = kTileRows,
                              .activation_bytes = SOTTO_ACTIVATION_BYTES,
@@ -34,6 +34,12 @@ const Kernels SOTTO_TABLE = {.tile_rows = kTileRows,
                              .mix = Mix,
                              .group_dots = GroupDots,
                              .group_mix = GroupMix,
+                             .hadamard = Hadamard,
+                             .unpack_pages = UnpackPages,
+                             .widen_keys = WidenKeys,
+                             .widen_values = WidenValues,
+                             .add_scaled = AddScaled,
+                             .pages = kPages,
                              .arg_max = ArgMax,
                              .max = MaxOf,
                              .sum_exp = SumExp,

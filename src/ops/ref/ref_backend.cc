@@ -1,5 +1,6 @@
 // The oracle of every backend: what the operations mean, as plain loops over doubles. Nothing here is fast.
 #include <algorithm>
+#include <bit>
 #include <cfloat>
 #include <cmath>
 #include <vector>
@@ -144,6 +145,60 @@ class RefBackend final : public Backend {
       seen.length -= q.rows - 1 - r;
       AttendCache(q.Rows(r, 1), {&seen, 1}, s, out.Rows(r, 1), nullptr);
     }
+  }
+
+  void Hadamard(View x, int head_dim) override {
+    const int block = head_dim & -head_dim;
+    std::vector<double> turned(static_cast<size_t>(block));
+    for (int64_t r = 0; r < x.rows; ++r)
+      for (int64_t at = 0; at < x.cols; at += block) {
+        for (unsigned i = 0; i < turned.size(); ++i) {
+          turned[i] = 0;
+          for (unsigned j = 0; j < turned.size(); ++j)
+            turned[i] += (std::popcount(i & j) % 2 == 0 ? 1 : -1) * double{x.F32(r)[at + j]};
+        }
+        for (unsigned i = 0; i < turned.size(); ++i)
+          x.F32(r)[at + i] = static_cast<float>(turned[i] / std::sqrt(double{1} * block));
+      }
+  }
+
+  void AttendPages(View q, const PagesView& cache, const HeadShape& s, View out, Precision,
+                   const PagesMass& mass) override {
+    const auto dim = static_cast<size_t>(s.head_dim);
+    for (int64_t r = 0; r < q.rows; ++r)
+      for (int h = 0; h < s.heads; ++h) {
+        std::vector<float> keys, values;
+        std::vector<int32_t> positions;
+        const auto take = [&](const KvGroup& g, int64_t count) {
+          for (int64_t t = 0; t < count; ++t) {
+            positions.push_back(g.positions[t]);
+            keys.resize(keys.size() + dim);
+            values.resize(keys.size());
+            ReadToken(cache.shape, g, t, h / (s.heads / s.kv_heads),
+                      cache.scales + int64_t{2} * s.kv_heads * g.positions[t], keys.data() + keys.size() - dim,
+                      values.data() + values.size() - dim);
+          }
+        };
+        for (const KvGroup& g : cache.groups) take(g, g.count);
+        int64_t left = cache.seen[static_cast<size_t>(r)];
+        for (const KvGroup& g : cache.recent) {
+          take(g, std::min(left, g.count));
+          left -= std::min(left, g.count);
+        }
+        std::vector<float> weights(positions.size());
+        const auto row = [dim](const std::vector<float>& of) {
+          return [&of, dim](int64_t j) {
+            return reinterpret_cast<const std::byte*>(of.data() + static_cast<size_t>(j) * dim);
+          };
+        };
+        const int64_t at = int64_t{h} * s.head_dim;
+        One(q.F32(r) + at, static_cast<int64_t>(positions.size()), s.head_dim, DType::kF32, row(keys), row(values),
+            s.scale, out.F32(r) + at, weights.data());
+        for (size_t j = 0; j < positions.size(); ++j) {
+          if (mass.weights != nullptr) mass.weights[positions[j]] += weights[j];
+          if (mass.squares != nullptr) mass.squares[positions[j]] += weights[j] * weights[j];
+        }
+      }
   }
 
   void Embed(std::span<const int32_t> ids, std::span<const int32_t> pos, const WeightView& table, View positions,
