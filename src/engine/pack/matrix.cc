@@ -57,8 +57,11 @@ Result<Block> AtRate(const PackedMatrix& m, double bits, const PlanesLevel& leve
     const PlanesSource source = StepSource(m, static_cast<float>(std::exp2(at) * rms), &state);
     const PlanesPlan plan = PlanPlanes(source, level, threads);
     size = static_cast<double>(plan.bytes) + surplus;
-    if (size <= goal && size >= goal * (1 - kTolerance)) {
+    const bool near = size >= goal * (1 - kTolerance), late = turn >= 6 && size > static_cast<double>(best.size());
+    if (size <= goal && (near || late)) {
+      const double before = surplus;
       TRY(encode(source, plan));
+      if (surplus < before) low = -14;  // what was too large with the last surplus need not be
       if (size <= goal && size >= goal * (1 - 2 * kTolerance)) break;
     }
     (size > goal ? low : high) = at;

@@ -32,7 +32,7 @@ TEST(PackMatrix, MeetsAnyRateAndSaysWhatItCost) {
     ASSERT_TRUE(CheckPlanes(b->bytes, 256, 512, "w").ok());
     const double got = 8.0 * static_cast<double>(b->bytes.size()) / static_cast<double>(w.size());
     EXPECT_LE(got, bits);
-    EXPECT_GE(got, bits * 0.99);
+    EXPECT_GE(got, bits * 0.985);  // near 8 bits whole panels change their code at once
     std::vector<float> decoded(w.size());
     UnpackPlaneRows(b->bytes.data(), 0, 256, decoded.data());
     double power = 0, squares = 0, most = 0;
