@@ -166,6 +166,7 @@ Ledger MakeLedger(const Engine& engine) {
   ledger.planned = plan.total;
   ledger.peak = PeakResident();
   ledger.error = static_cast<double>(ledger.planned.n) / static_cast<double>(std::max<uint64_t>(ledger.peak.n, 1)) - 1;
+  if (const KvStore* cache = engine.planned().layout.model->cache()) ledger.cache = cache->Use();
   const std::vector<unsigned char> pages = ResidentPages(engine.arena());
   const std::pair<const char*, std::vector<Role>> groups[] = {{"weights", {Role::kWeight, Role::kRing}},
                                                               {"mapped", {Role::kMapped}},

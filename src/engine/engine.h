@@ -63,6 +63,7 @@ struct Ledger {
   std::vector<LedgerRow> rows;
   Bytes planned, peak;  // of the process: the plan's total, VmHWM
   double error = 0;     // planned / peak - 1, signed
+  KvUse cache;          // of a packed cache, now
 };
 Ledger MakeLedger(const Engine& engine);
 

@@ -331,10 +331,15 @@ Json LedgerJson(const Ledger& ledger) {
         {"actual_bytes", r.actual.n},
         {"error", r.actual.n == 0 ? Json(nullptr)
                                   : Json(static_cast<double>(r.planned.n) / static_cast<double>(r.actual.n) - 1)}};
-  return {{"planned_bytes", ledger.planned.n},
-          {"peak_bytes", ledger.peak.n},
-          {"error", ledger.error},
-          {"components", components}};
+  Json json = {{"planned_bytes", ledger.planned.n},
+               {"peak_bytes", ledger.peak.n},
+               {"error", ledger.error},
+               {"components", components}};
+  if (const double bits = ledger.cache.AverageBits(); bits > 0) {
+    json["kv_bits"] = {{"average", bits}};
+    for (const int b : {2, 3, 4, 8}) json["kv_bits"][std::to_string(b)] = ledger.cache.tokens[static_cast<size_t>(b)];
+  }
+  return json;
 }
 
 std::string LedgerTable(const Ledger& ledger) {
@@ -345,6 +350,15 @@ std::string LedgerTable(const Ledger& ledger) {
   };
   for (const LedgerRow& r : ledger.rows) row(r.name, r.planned.n, r.actual.n);
   row("total", ledger.planned.n, ledger.peak.n);
+  if (const double bits = ledger.cache.AverageBits(); bits > 0) {
+    const auto share = [&](size_t b) {
+      int64_t all = 0;
+      for (const int64_t n : ledger.cache.tokens) all += n;
+      return fmt::format("{} at {}", ledger.cache.tokens[b] * 100 / all, b);
+    };
+    out += fmt::format("cache: {:.2f} bits on average (% of tokens: {}, {}, {}, {})\n", bits, share(8), share(4),
+                       share(3), share(2));
+  }
   return out + fmt::format("peak {} of {} planned: {}\n", Human(ledger.peak), Human(ledger.planned),
                            ledger.peak <= ledger.planned ? "kept" : "EXCEEDED");
 }

@@ -67,6 +67,14 @@ class PackedKv final : public KvStore {
     ops.Hadamard(out, sizes_.page.head_dim);
   }
 
+  KvUse Use() const override {
+    KvUse use;
+    for (const PackedKvState& s : state_)
+      for (const PackedKvLayer& l : s.layers)
+        for (size_t i = 0; i < std::size(kKvWidths); ++i) use.tokens[static_cast<size_t>(kKvWidths[i])] += l.count[i];
+    return use;
+  }
+
  private:
   struct Layer {
     Cache scales;

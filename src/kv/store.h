@@ -1,6 +1,7 @@
 // KvStore: the keys and values that attention reads, for all layers and sequences, behind one interface. A policy (dense fp32,
 // fp16, bf16 here; packed ones beside them) is one file. Its memory is slots of the anatomy: it allocates nothing.
 #pragma once
+#include <array>
 #include <memory>
 #include <span>
 #include <string>
@@ -32,9 +33,20 @@ struct AttnSpec {
       0;  // 0: causal, a row at position p sees itself and what is before; else every row sees exactly this many
 };
 
+// What a packed cache holds now.
+struct KvUse {
+  std::array<int64_t, 9> tokens{};  // by bits, of all layers and sequences
+  double AverageBits() const {      // of a number, without scales; 0: no token
+    int64_t bits = 0, all = 0;
+    for (size_t b = 0; b < tokens.size(); ++b) bits += static_cast<int64_t>(b) * tokens[b], all += tokens[b];
+    return all == 0 ? 0 : static_cast<double>(bits) / static_cast<double>(all);
+  }
+};
+
 class KvStore {
  public:
   virtual ~KvStore() = default;
+  virtual KvUse Use() const { return {}; }
   // k, v: [rows, heads * head_dim] fp32, one row for each entry of `rows`; they stay as they are until Attend has read them, and
   // may be changed. Storing a position that was stored before forgets it and all behind it.
   virtual void Store(Backend& ops, const Run& run, int layer, BatchRows rows, View k, View v) = 0;

@@ -126,6 +126,7 @@ class AudioLlm final : public Model {
   }
   View States(const Run&) const override { return states_; }
   int64_t max_rows() const override { return decoder_.room().rows; }
+  const KvStore* cache() const override { return decoder_.room().kv.get(); }
   void Step(Backend& ops, const Run& run, BatchRows rows, std::span<const int32_t> ids) override {
     // Rows of one sequence carry audio, or none does.
     decoder_.Step(ops, run, rows, ids, run[vectors_].Rows(rows.seq[0] * window_tokens_, window_tokens_));

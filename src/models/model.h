@@ -63,6 +63,8 @@ class Model {
   // Logits [count, vocab_size] of rows [first, first + count) of the last Step; count <= the workload's sequences.
   virtual View Logits(Backend& ops, const Run& run, int64_t first, int64_t count);
   virtual int64_t max_rows() const;
+  // The decoder's; nullptr: it has none.
+  virtual const KvStore* cache() const { return nullptr; }
 
  protected:
   ModelInfo info_;

@@ -20,6 +20,7 @@ class TextModel final : public Model {
     decoder_.room().Describe(c, n, &info_);
   }
   int64_t max_rows() const override { return decoder_.room().rows; }
+  const KvStore* cache() const override { return decoder_.room().kv.get(); }
   void Step(Backend& ops, const Run& run, BatchRows rows, std::span<const int32_t> ids) override {
     decoder_.Step(ops, run, rows, ids, {});
   }
