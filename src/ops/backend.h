@@ -53,8 +53,9 @@ struct HeadShape {
   float scale = 1;
 };
 
-// The packed keys and values of one sequence in one layer. All rows see all tokens of `groups`; of `recent` row r sees the first
-// seen[r], in the order in which they stand there (a prompt's own rows are causal). Each row sees at least one token.
+// The packed keys and values of one sequence in one layer. All rows see all tokens of `groups`; of `recent` row r sees
+// the first seen[r], in the order in which they stand there (a prompt's own rows are causal). Each row sees at least
+// one token.
 struct PagesView {
   static constexpr size_t kMaxGroups = 8;  // of both together
   KvPageShape shape;
@@ -63,8 +64,8 @@ struct PagesView {
   const uint16_t* scales = nullptr;  // [positions][kv_heads][2]: codec/kv_page.h
 };
 
-// What attention found important, for each position: the sums over rows and heads of the softmax weights, and of their squares.
-// Either may be null.
+// What attention found important, for each position: the sums over rows and heads of the softmax weights, and of their
+// squares. Either may be null.
 struct PagesMass {
   float *weights = nullptr, *squares = nullptr;
 };
@@ -108,13 +109,14 @@ class Backend {
   virtual void AttendCache(View q, std::span<const CacheView> cache, const HeadShape& shape, View out,
                            const View* weights = nullptr) = 0;
 
-  // Each head of each row by the orthonormal Hadamard matrix over head_dim, in blocks of the largest power of two that divides it; it
-  // is its own inverse. Dot products stay what they were when both sides are turned. x: [rows, heads * head_dim], in place.
+  // Each head of each row by the orthonormal Hadamard matrix over head_dim, in blocks of the largest power of two that
+  // divides it; it is its own inverse. Dot products stay what they were when both sides are turned. x: [rows, heads *
+  // head_dim], in place.
   virtual void Hadamard(View x, int head_dim) = 0;
 
-  // As AttendCache and AttendChunk, on packed pages; q and out are turned (Hadamard), as what the pages hold. Adds to `mass`. With
-  // kFast, where an instruction set has kernels for it, queries are int8 and weights 8 bits for groups of 2 to 4 bits, both 16 bits
-  // for groups of 8; page_attend.cc states the error.
+  // As AttendCache and AttendChunk, on packed pages; q and out are turned (Hadamard), as what the pages hold. Adds to
+  // `mass`. With kFast, where an instruction set has kernels for it, queries are int8 and weights 8 bits for groups of
+  // 2 to 4 bits, both 16 bits for groups of 8; page_attend.cc states the error.
   virtual void AttendPages(View q, const PagesView& cache, const HeadShape& shape, View out,
                            Precision precision = Precision::kExact, const PagesMass& mass = {}) = 0;
 

@@ -222,8 +222,9 @@ TEST(AttendPages, ASharpSoftmaxPicksOneTokenOfAnyGroup) {
   }
 }
 
-// The bound that page_attend.cc states, for one query: a weight is off by a factor of exp(2 * the largest error of a score), then by half a
-// step of its tile, whose weights (each times its value's scale) are rounded to 1/limit of their largest.
+// The bound that page_attend.cc states, for one query: a weight is off by a factor of exp(2 * the largest error of a
+// score), then by half a step of its tile, whose weights (each times its value's scale) are rounded to 1/limit of their
+// largest.
 TEST(AttendPages, FastStaysInsideItsErrorBound) {
   Rng rng(5);
   for (Isa isa : Isas()) {

@@ -54,8 +54,8 @@ struct Attend16 {
 // Attention on packed pages (page_attend.cc): tiles of up to kPageTile tokens of one group and head.
 inline constexpr int64_t kPageTile = 64;
 
-// The parts that run in fixed point, for Precision::kFast. A product is of `count` rows x and `panels` panels `stride` bytes apart, each
-// [quads][8 columns][4] codes:
+// The parts that run in fixed point, for Precision::kFast. A product is of `count` rows x and `panels` panels `stride`
+// bytes apart, each [quads][8 columns][4] codes:
 //   sum = (sum over 4 * quads codes of x * code - minus[row]) * times[row]
 //   out[row][column] = sum * columns[column], or += sum where `columns` is null
 struct PageProducts {
@@ -68,8 +68,8 @@ struct PageProducts {
   // Codes x * (127 / absmax of x), rounded to nearest. Returns absmax / 127; *sum: of the codes.
   float (*quantize)(const float* x, int64_t n, int8_t* out, float* sum);
   float (*wide_quantize)(const float* x, int64_t n, int16_t* out);  // the same with 32,767
-  // w = e * scales * (limit / their largest) of n tokens, rounded; zeros up to a multiple of 8. Returns largest / limit. Limits are 255 (*sum:
-  // of the codes) and 32,767.
+  // w = e * scales * (limit / their largest) of n tokens, rounded; zeros up to a multiple of 8. Returns largest /
+  // limit. Limits are 255 (*sum: of the codes) and 32,767.
   float (*weights)(const float* e, const float* scales, int64_t n, uint8_t* out, float* sum);
   float (*wide_weights)(const float* e, const float* scales, int64_t n, int16_t* out);
 };
@@ -146,12 +146,13 @@ struct Kernels {
 
   // In place, n = a power of two (Backend::Hadamard).
   void (*hadamard)(float* x, int64_t n);
-  // Codes of n <= kPageTile tokens of a group from `first`, a multiple of kPageTile, on: those of keys as [8][dim / 4][8][4] (tokens by
-  // eights, dims by fours), of values as [dim / 8][16][8][4]. A code is a byte: q of codec/kv_page.h when `centred`, else q + 2^(bits-1).
-  // What lies behind the n-th is some code or other.
+  // Codes of n <= kPageTile tokens of a group from `first`, a multiple of kPageTile, on: those of keys as [8][dim /
+  // 4][8][4] (tokens by eights, dims by fours), of values as [dim / 8][16][8][4]. A code is a byte: q of
+  // codec/kv_page.h when `centred`, else q + 2^(bits-1). What lies behind the n-th is some code or other.
   void (*unpack_pages)(const KvPageShape& shape, const KvGroup& group, int head, bool values, int64_t first, int64_t n,
                        bool centred, std::byte* out);
-  // The same codes, centred, as floats (code + offset) * scales[token]: keys [ceil(n/16)][dim][16], values [ceil(dim/16)][n][16].
+  // The same codes, centred, as floats (code + offset) * scales[token]: keys [ceil(n/16)][dim][16], values
+  // [ceil(dim/16)][n][16].
   void (*widen_keys)(const std::byte* codes, int64_t n, int dim, float offset, const float* scales, float* out);
   void (*widen_values)(const std::byte* codes, int64_t n, int dim, float offset, const float* scales, float* out);
   // sum += factor * x, squares += (factor * x)^2; `squares` may be null.

@@ -1,13 +1,14 @@
-// Attention on the pages of a packed cache (codec/kv_page.h). Queries go in blocks: all query heads that share a head of the cache, of
-// as many rows as make about kMaxGroup queries, so that what is unpacked serves all of them. The tokens pass by in tiles of one group;
-// tiles are cut into parts at places that depend on the groups alone. A task is a head of the cache and a part: scores of all its tokens,
-// their softmax relative to the part's maximum, and the weighted sum of values. Then the parts of each query are merged in
-// order, and at last each position's mass is summed over the queries in order: no result depends on the threads, nor a row's on the rows
-// beside it. Only a tile of codes is ever unpacked.
+// Attention on the pages of a packed cache (codec/kv_page.h). Queries go in blocks: all query heads that share a head
+// of the cache, of as many rows as make about kMaxGroup queries, so that what is unpacked serves all of them. The
+// tokens pass by in tiles of one group; tiles are cut into parts at places that depend on the groups alone. A task is a
+// head of the cache and a part: scores of all its tokens, their softmax relative to the part's maximum, and the
+// weighted sum of values. Then the parts of each query are merged in order, and at last each position's mass is summed
+// over the queries in order: no result depends on the threads, nor a row's on the rows beside it. Only a tile of codes
+// is ever unpacked.
 //
-// In fixed point (PageProducts) the codes' products are exact. Queries in b bits are off by half a step: with l = 127 (l = 32,767 at
-// groups of 8 bits) a score by at most scale * |q|_max / (2 l) * |k|_1; a tile's weights, each times its value's scale, by half of 1/255
-// (1/32,767) of their largest.
+// In fixed point (PageProducts) the codes' products are exact. Queries in b bits are off by half a step: with l = 127
+// (l = 32,767 at groups of 8 bits) a score by at most scale * |q|_max / (2 l) * |k|_1; a tile's weights, each times its
+// value's scale, by half of 1/255 (1/32,767) of their largest.
 #include <algorithm>
 #include <type_traits>
 
@@ -120,25 +121,26 @@ struct Block {
   std::span<const int32_t> seen;
   float *scores, *states;
 
-  int64_t dim() const { return shape.head_dim; }
-  int64_t group() const { return shape.heads / shape.kv_heads; }
-  int64_t queries() const { return q.rows * group(); }  // of a head of the cache
+  int64_t dim = shape.head_dim, group = shape.heads / shape.kv_heads;
+  int64_t queries = q.rows * group;  // of a head of the cache
+  int64_t ld = Columns(order.tokens), state_floats = StateFloats(dim);
+
   // Query i of a head of the cache: row i / group, the group's head i % group.
   float* Of(const View& x, int64_t kv_head, int64_t i) const {
-    return x.F32(i / group()) + (kv_head * group() + i % group()) * dim();
+    return x.F32(i / group) + (kv_head * group + i % group) * dim;
   }
-  float* Scores(int64_t kv_head, int64_t i) const { return scores + (kv_head * queries() + i) * Columns(order.tokens); }
+  float* Scores(int64_t kv_head, int64_t i) const { return scores + (kv_head * queries + i) * ld; }
   State StateOf(int64_t kv_head, int64_t i, int64_t part) const {
-    return {states + ((kv_head * queries() + i) * order.parts + part) * StateFloats(dim())};
+    return {states + ((kv_head * queries + i) * order.parts + part) * state_floats};
   }
 
   void TakeQueries(int64_t kv_head, const Areas& s) const {
-    for (int64_t i = 0; i < queries(); ++i) {
-      float* x = s.floats + i * dim();
-      kernels.scale(Of(q, kv_head, i), dim(), shape.scale, x);
+    for (int64_t i = 0; i < queries; ++i) {
+      float* x = s.floats + i * dim;
+      kernels.scale(Of(q, kv_head, i), dim, shape.scale, x);
       if (fast == nullptr) continue;
-      s.byte_steps[i] = fast->quantize(x, dim(), s.bytes + i * dim(), s.query_sums + i);
-      s.word_steps[i] = fast->wide_quantize(x, dim(), s.words + i * dim());
+      s.byte_steps[i] = fast->quantize(x, dim, s.bytes + i * dim, s.query_sums + i);
+      s.word_steps[i] = fast->wide_quantize(x, dim, s.words + i * dim);
     }
   }
 
@@ -146,7 +148,9 @@ struct Block {
   void TakeScales(const Tile& t, int64_t kv_head, bool values, float* to) const {
     uint16_t halves[kPageTile];
     const uint16_t* from = cache.scales + 2 * kv_head + (values ? 1 : 0);
-    for (int64_t i = 0; i < t.n; ++i) halves[i] = from[t.group->positions[t.first + i] * int64_t{2} * shape.kv_heads];
+    const int32_t* positions = t.group->positions + t.first;
+    const int64_t stride = int64_t{2} * shape.kv_heads;
+    for (int64_t i = 0; i < t.n; ++i) halves[i] = from[positions[i] * stride];
     std::fill(halves + t.n, halves + kPageTile, uint16_t{0});
     HalfToFloat(halves, kPageTile, to);
   }
@@ -154,38 +158,39 @@ struct Block {
   static float Offset(const Tile& t) { return t.group->bits == 8 ? 0.0F : 0.5F; }
 
   void Keys(const Tile& t, int64_t kv_head, const Areas& s) const {
-    const int head = static_cast<int>(kv_head), count = static_cast<int>(queries());
+    const int head = static_cast<int>(kv_head), count = static_cast<int>(queries);
     float* to = Scores(kv_head, 0) + t.column;
-    const int64_t ld = Columns(order.tokens), panels = Ceil(t.n, 8), stride = 8 * dim();
+    const int64_t panels = Ceil(t.n, 8), stride = 8 * dim;
     const bool narrow = t.group->bits < 8;
     kernels.unpack_pages(cache.shape, *t.group, head, false, t.first, t.n, fast == nullptr, s.codes);
     TakeScales(t, kv_head, false, s.scales);
     if (fast == nullptr) {
       kernels.widen_keys(s.codes, t.n, shape.head_dim, Offset(t), s.scales, s.wide);
       for (int i = 0; i < count; i += kernels.tile_rows)
-        kernels.f32_tile(s.floats + i * dim(), dim(), std::min(kernels.tile_rows, count - i),
-                         {s.wide, Ceil(t.n, kPanel), kPanel * dim()}, dim(), to + i * ld, ld, false);
+        kernels.f32_tile(s.floats + i * dim, dim, std::min(kernels.tile_rows, count - i),
+                         {s.wide, Ceil(t.n, kPanel), kPanel * dim}, dim, to + i * ld, ld, false);
     } else if (narrow) {  // sum of q (code - (2^bits - 1) / 2)
       float minus[kMaxBlock];
       for (int i = 0; i < count; ++i) minus[i] = s.query_sums[i] * (static_cast<float>(1 << t.group->bits) - 1) * 0.5F;
-      fast->keys(s.codes, stride, panels, dim() / 4, reinterpret_cast<std::byte*>(s.bytes), dim(), count, minus,
+      fast->keys(s.codes, stride, panels, dim / 4, reinterpret_cast<std::byte*>(s.bytes), dim, count, minus,
                  s.byte_steps, s.scales, to, ld);
     } else {
       const float zeros[kMaxBlock] = {};
-      fast->wide(s.codes, stride, panels, dim() / 4, reinterpret_cast<std::byte*>(s.words), 2 * dim(), count, zeros,
+      fast->wide(s.codes, stride, panels, dim / 4, reinterpret_cast<std::byte*>(s.words), 2 * dim, count, zeros,
                  s.word_steps, s.scales, to, ld);
     }
+    if (t.before < 0 && t.n == kPageTile) return;
     for (int i = 0; i < count; ++i) {
       int64_t n = t.n;
-      if (t.before >= 0) n = std::clamp<int64_t>(seen[static_cast<size_t>(i / group())] - t.before, 0, n);
+      if (t.before >= 0) n = std::clamp<int64_t>(seen[static_cast<size_t>(i / group)] - t.before, 0, n);
       std::fill(to + i * ld + n, to + i * ld + Padded(t.n), -__builtin_inff());
     }
   }
 
   void Values(const Tile& t, int64_t kv_head, int64_t part, const Areas& s) const {
-    const int head = static_cast<int>(kv_head), count = static_cast<int>(queries());
+    const int head = static_cast<int>(kv_head), count = static_cast<int>(queries);
     const float* e = Scores(kv_head, 0) + t.column;
-    const int64_t ld = Columns(order.tokens), ldo = order.parts * StateFloats(dim()), quads = 2 * Ceil(t.n, 8);
+    const int64_t ldo = order.parts * state_floats, quads = 2 * Ceil(t.n, 8);
     float* mixed = StateOf(kv_head, 0, part).mixed();
     kernels.unpack_pages(cache.shape, *t.group, head, true, t.first, t.n, true, s.codes);
     TakeScales(t, kv_head, true, s.scales);
@@ -193,7 +198,7 @@ struct Block {
       kernels.widen_values(s.codes, t.n, shape.head_dim, Offset(t), s.scales, s.wide);
       for (int i = 0; i < count; i += kernels.tile_rows)
         kernels.f32_tile(e + i * ld, ld, std::min(kernels.tile_rows, count - i),
-                         {s.wide, Padded(dim()) / kPanel, kPanel * t.n}, t.n, mixed + i * ldo, ldo, true);
+                         {s.wide, Padded(dim) / kPanel, kPanel * t.n}, t.n, mixed + i * ldo, ldo, true);
       return;
     }
     const bool narrow = t.group->bits < 8;
@@ -208,7 +213,7 @@ struct Block {
             fast->wide_weights(e + i * ld, s.scales, t.n, reinterpret_cast<int16_t*>(s.weights) + i * kPageTile);
       }
     const auto product = narrow ? fast->values : fast->wide;
-    product(s.codes, 8 * kPageTile, dim() / 8, quads, s.weights, narrow ? kPageTile : 2 * kPageTile, count, minus,
+    product(s.codes, 8 * kPageTile, dim / 8, quads, s.weights, narrow ? kPageTile : 2 * kPageTile, count, minus,
             s.weight_steps, nullptr, mixed, ldo);
   }
 
@@ -217,12 +222,12 @@ struct Block {
     for (int64_t t = begin; t < end; ++t) Keys(order.At(t), kv_head, s);
     const Tile first = order.At(begin);
     const int64_t columns = order.ColumnOf(end) - first.column;
-    for (int64_t i = 0; i < queries(); ++i) {
+    for (int64_t i = 0; i < queries; ++i) {
       const State state = StateOf(kv_head, i, part);
       float* row = Scores(kv_head, i) + first.column;
-      std::fill(state.peak, state.peak + StateFloats(dim()), 0.0F);
+      std::fill(state.peak, state.peak + state_floats, 0.0F);
       *state.peak = -__builtin_inff();
-      if (first.before < 0 || seen[static_cast<size_t>(i / group())] > first.before)
+      if (first.before < 0 || seen[static_cast<size_t>(i / group)] > first.before)
         kernels.soften(row, columns, state.peak, state.sum());
       else
         std::fill(row, row + columns, 0.0F);  // sees nothing of the part
@@ -237,11 +242,11 @@ struct Block {
     kernels.exp_shifted(factors, order.parts, peak, factors);
     for (int64_t p = 0; p < order.parts; ++p) sum += factors[p] * *StateOf(kv_head, i, p).sum();
     float* to = Of(out, kv_head, i);
-    std::fill(to, to + dim(), 0.0F);
+    std::fill(to, to + dim, 0.0F);
     for (int64_t p = 0; p < order.parts; ++p) {
       const State s = StateOf(kv_head, i, p);
       *s.peak = factors[p] / sum;
-      kernels.add_scaled(s.mixed(), dim(), *s.peak, to, nullptr);
+      kernels.add_scaled(s.mixed(), dim, *s.peak, to, nullptr);
     }
   }
 
@@ -249,7 +254,7 @@ struct Block {
     const Tile t = order.At(tile);
     float sums[kPageTile] = {}, squares[kPageTile] = {};
     for (int64_t h = 0; h < shape.kv_heads; ++h)
-      for (int64_t i = 0; i < queries(); ++i)
+      for (int64_t i = 0; i < queries; ++i)
         kernels.add_scaled(Scores(h, i) + t.column, t.n, *StateOf(h, i, tile / order.part_tiles).peak, sums,
                            mass.squares != nullptr ? squares : nullptr);
     for (int64_t j = 0; j < t.n; ++j) {
@@ -307,8 +312,8 @@ void CpuBackend::AttendPages(View q, const PagesView& cache, const HeadShape& sh
         block.Part(task / order.parts, task % order.parts, areas);
       }
     });
-    threads_->For(shape.kv_heads * block.queries(), 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t i = begin; i < end; ++i) block.Merge(i / block.queries(), i % block.queries());
+    threads_->For(shape.kv_heads * block.queries, 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) block.Merge(i / block.queries, i % block.queries);
     });
     if (mass.weights == nullptr && mass.squares == nullptr) continue;
     threads_->For(order.tiles, kLeastTiles, [&](int64_t begin, int64_t end, int) {

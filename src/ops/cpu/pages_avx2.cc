@@ -1,6 +1,6 @@
-// Products with the codes of packed pages in fixed point with AVX2. vpmaddubsw multiplies unsigned bytes by signed ones and adds pairs
-// to 16 bits; kSteps of them fit there: 8 * 2 * 15 * 127 = 30,480 and 8 * 2 * 255 * 8 = 32,640. Codes of 8 bits are widened
-// to 16 as they are loaded.
+// Products with the codes of packed pages in fixed point with AVX2. vpmaddubsw multiplies unsigned bytes by signed ones
+// and adds pairs to 16 bits; kSteps of them fit there: 8 * 2 * 15 * 127 = 30,480 and 8 * 2 * 255 * 8 = 32,640. Codes of
+// 8 bits are widened to 16 as they are loaded.
 #include <immintrin.h>
 
 #include <cstring>
@@ -52,7 +52,7 @@ void NarrowBlock(const std::byte* tile, int64_t stride, int64_t quads, const std
     const int64_t end = begin + kSteps < quads ? begin + kSteps : quads;
     __m256i part[Q][P];
     SOTTO_UNROLL for (int q = 0; q < Q; ++q) for (int p = 0; p < P; ++p) part[q][p] = _mm256_setzero_si256();
-    for (int64_t i = begin; i < end; ++i) {
+    const auto step = [&](int64_t i) __attribute__((always_inline)) {
       __m256i codes[P];
       SOTTO_UNROLL for (int p = 0; p < P; ++p) codes[p] = Load(tile + p * stride + 32 * i);
       SOTTO_UNROLL for (int q = 0; q < Q; ++q) {
@@ -61,8 +61,13 @@ void NarrowBlock(const std::byte* tile, int64_t stride, int64_t quads, const std
           const __m256i pairs =
               kSignedCodes ? _mm256_maddubs_epi16(four, codes[p]) : _mm256_maddubs_epi16(codes[p], four);
           part[q][p] = _mm256_add_epi16(part[q][p], pairs);
+          asm volatile("" : "+x"(part[q][p]));  // one after the other: all products at once don't fit the registers
         }
       }
+    };
+    for (int64_t i = begin; i < end; i += 2) {
+      step(i);
+      step(i + 1);
     }
     SOTTO_UNROLL for (int q = 0; q < Q; ++q) SOTTO_UNROLL for (int p = 0; p < P; ++p) sum[q][p] =
         _mm256_add_epi32(sum[q][p], _mm256_madd_epi16(part[q][p], ones));

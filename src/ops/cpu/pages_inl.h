@@ -1,5 +1,6 @@
 // Packed pages of a KV cache to codes and floats, and the Hadamard transform. Compiled once an instruction set.
 #pragma once
+#include <algorithm>
 #include <utility>
 
 #include "codec/kv_page.h"
@@ -51,28 +52,26 @@ typedef uint64_t Wide __attribute__((vector_size(32)));
 typedef int8_t WideBytes __attribute__((vector_size(32)));
 constexpr int64_t kRegister = sizeof(Wide);
 
-// Where codes go: field f of register r to byte (r / run) * outer + (r % run) * 32 + f * step.
-struct Spread {
-  int64_t run, outer, step;
-};
-
-// The fields of all registers of a block. kPlane: those of a plane's block, from bit `bit` on, are the lowest bits.
-template <int kBits, bool kPlane>
-void UnpackBlock(const std::byte* block, const std::byte* plane, int bit, int64_t registers, const Spread& to,
-                 int offset, std::byte* out) {
+// The fields of all registers of a block, to where UnpackPages says. kPlane: those of a plane's block, from bit `bit`
+// on, are the lowest bits. next: what will be unpacked after this tile, asked for ahead: pages lie anywhere.
+template <bool kValues, int kBits, bool kPlane>
+void UnpackBlock(const std::byte* block, const std::byte* plane, int bit, int64_t registers, int offset,
+                 const std::byte* next, std::byte* out) {
   constexpr uint64_t kOnes = 0x0101010101010101;
   const Wide low = Wide{} + kOnes, mask = Wide{} + kOnes * ((1 << kBits) - 1);
   const auto down = reinterpret_cast<WideBytes>(Wide{} + kOnes * static_cast<uint64_t>(offset));
+  const int64_t step = kValues ? 2 * kRegister : registers * kRegister;  // from one field to the next
   for (int64_t r = 0; r < registers; ++r) {
     Wide codes, bits = {};
+    __builtin_prefetch(next + r * kRegister);
     std::memcpy(&codes, block + r * kRegister, sizeof codes);
     if constexpr (kPlane) {
       std::memcpy(&bits, plane + r * kRegister, sizeof bits);
       bits >>= bit;
     }
-    std::byte* at = out + r / to.run * to.outer + r % to.run * kRegister;
+    std::byte* at = out + (kValues ? (r & ~int64_t{1}) * (kPageTile / 8) + (r & 1) : r) * kRegister;
 #pragma GCC unroll 4
-    for (int f = 0; f < 8 / kBits; ++f, at += to.step) {
+    for (int f = 0; f < 8 / kBits; ++f, at += step) {
       Wide field = kBits == 8 ? codes : codes >> (f * kBits) & mask;
       if constexpr (kPlane) field = field + field + (bits >> f & low);
       const WideBytes centred = reinterpret_cast<WideBytes>(field) - down;
@@ -81,23 +80,32 @@ void UnpackBlock(const std::byte* block, const std::byte* plane, int bit, int64_
   }
 }
 
-void UnpackPages(const KvPageShape& shape, const KvGroup& group, int head, bool values, int64_t first, int64_t n,
-                 bool centred, std::byte* out) {
-  const int width = group.bits == 3 ? 2 : group.bits, tokens = KvPageTokens(width);
-  const int64_t registers = shape.head_dim / 4, block = (2 * head + (values ? 1 : 0)) * shape.block_bytes();
-  const Spread to =
-      values ? Spread{2, kPageTile / 4 * kRegister, 2 * kRegister} : Spread{registers, 0, registers * kRegister};
-  const int offset = centred && group.bits < 8 ? 1 << (group.bits - 1) : 0;
+template <bool kValues>
+void UnpackTile(const KvPageShape& shape, const KvGroup& group, int head, int64_t first, int64_t n, int offset,
+                std::byte* out) {
+  const int tokens = KvPageTokens(group.bits == 3 ? 2 : group.bits);
+  const int64_t registers = shape.head_dim / 4, block = (2 * head + (kValues ? 1 : 0)) * shape.block_bytes();
+  const int64_t last = (group.count - 1) / tokens;
   const std::byte* plane = group.bits == 3 ? group.planes[first / kPageTile] + block : nullptr;
-  for (int64_t t = 0; t < n; t += tokens, out += tokens / 8 * to.step) {
-    const std::byte* from = group.pages[(first + t) / tokens] + block;
+  for (int64_t t = 0; t < n; t += tokens, out += tokens / 8 * (kValues ? 2 : registers) * kRegister) {
+    const int64_t page = (first + t) / tokens;
+    const std::byte* from = group.pages[page] + block;
+    const std::byte* next = group.pages[std::min(page + kPageTile / tokens, last)] + block;
+    const int bit = static_cast<int>(t / 8);
     switch (group.bits) {
-      case 8: UnpackBlock<8, false>(from, nullptr, 0, registers, to, offset, out); break;
-      case 4: UnpackBlock<4, false>(from, nullptr, 0, registers, to, offset, out); break;
-      case 3: UnpackBlock<2, true>(from, plane, static_cast<int>(t / 8), registers, to, offset, out); break;
-      default: UnpackBlock<2, false>(from, nullptr, 0, registers, to, offset, out); break;
+      case 8: UnpackBlock<kValues, 8, false>(from, nullptr, 0, registers, 0, next, out); break;
+      case 4: UnpackBlock<kValues, 4, false>(from, nullptr, 0, registers, offset, next, out); break;
+      case 3: UnpackBlock<kValues, 2, true>(from, plane, bit, registers, offset, next, out); break;
+      default: UnpackBlock<kValues, 2, false>(from, nullptr, 0, registers, offset, next, out); break;
     }
   }
+}
+
+void UnpackPages(const KvPageShape& shape, const KvGroup& group, int head, bool values, int64_t first, int64_t n,
+                 bool centred, std::byte* out) {
+  const int offset = centred ? 1 << (group.bits - 1) : 0;
+  values ? UnpackTile<true>(shape, group, head, first, n, offset, out)
+         : UnpackTile<false>(shape, group, head, first, n, offset, out);
 }
 
 void WidenKeys(const std::byte* codes, int64_t n, int dim, float offset, const float* scales, float* out) {

@@ -1,5 +1,5 @@
-// The table of one instruction set, from the functions that tile_inl.h, row_inl.h, blocks_inl.h, pages_inl.h and the including file define. No
-// guard: it is a part of each kernels_*.cc.
+// The table of one instruction set, from the functions that tile_inl.h, row_inl.h, blocks_inl.h, pages_inl.h and the
+// including file define. No guard: it is a part of each kernels_*.cc.
 const Kernels SOTTO_TABLE = {.tile_rows = kTileRows,
                              .activation_bytes = SOTTO_ACTIVATION_BYTES,
                              .f32_tile = Tile<F32Panel>,
